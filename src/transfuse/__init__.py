@@ -1,0 +1,29 @@
+"""transfuse: move what trained models know into the model you need, with proof.
+
+>>> import transfuse as tr
+>>> model = tr.fit("photos/", sources=["timm:resnet18"], budget="10m")  # doctest: +SKIP
+>>> model.predict(["cat.jpg"])  # doctest: +SKIP
+"""
+
+from typing import Any
+
+from transfuse.core.errors import TransfuseError
+from transfuse.core.nouns import Features, Model, Report, Source, Task
+
+__version__ = "0.1.0"
+
+_PUBLIC_VERBS = ("compare", "evaluate", "features", "fit", "load", "predict", "source", "task", "transfer")
+__all__ = ["Features", "Model", "Report", "Source", "Task", "TransfuseError", *_PUBLIC_VERBS]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    """Verbs are imported when first used, so that `import transfuse` stays fast."""
+    if name in _PUBLIC_VERBS:
+        from transfuse.core.verbs import VERBS, resolve
+
+        return resolve(VERBS, name, "verb")
+    raise AttributeError(f"module 'transfuse' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Nouns, errors, tables, provenance, atomic writing, keyed randomness. Standard library only."""

@@ -1,0 +1,25 @@
+"""The verbs by name: one literal table that the package, the nouns' doors and the command line share."""
+
+from typing import Any
+
+from transfuse.core.tables import resolve
+
+VERBS = {
+    "task": "transfuse.tasks.images:open_images",
+    "source": "transfuse.sources.references:find",
+    "features": "transfuse.sources.extraction:features",
+    "transfer": "transfuse.transferring.transfer:transfer",
+    "fit": "transfuse.fitting.fit:fit",
+    "evaluate": "transfuse.evaluating.evaluate:evaluate",
+    "compare": "transfuse.evaluating.compare:compare",
+    "predict": "transfuse.predicting.predict:predict",
+    "save": "transfuse.predicting.folder:save",
+    "load": "transfuse.predicting.folder:load",
+    "render_text": "transfuse.reporting.terminal:render_text",
+    "save_report": "transfuse.reporting.files:save_report",
+}
+
+
+def call(verb: str, *arguments: Any, **options: Any) -> Any:
+    """Import the verb's room and call it."""
+    return resolve(VERBS, verb, "verb")(*arguments, **options)

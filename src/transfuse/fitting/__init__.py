@@ -1,0 +1,1 @@
+"""Verbs composed under a budget."""

@@ -1,0 +1,1 @@
+"""Metrics, intervals and calibration on plain arrays; used by everything above."""

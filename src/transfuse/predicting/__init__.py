@@ -1,0 +1,1 @@
+"""Model x inputs to answers; saved Models."""

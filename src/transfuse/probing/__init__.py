@@ -1,0 +1,1 @@
+"""Heads from frozen features, by closed form and convex optimisation."""

@@ -1,0 +1,1 @@
+"""Rows and pictures to the terminal, to JSON and to one HTML page."""

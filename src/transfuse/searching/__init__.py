@@ -1,0 +1,1 @@
+"""Options to the best of them, handed a function; knows no verb."""

@@ -1,0 +1,1 @@
+"""References to networks; preprocessing; features and their cache."""

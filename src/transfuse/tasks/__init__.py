@@ -1,0 +1,1 @@
+"""Labelled data to Tasks: opened, checked, split, decoded, augmented."""

@@ -1,0 +1,1 @@
+"""Source x Task to network, one file a method."""

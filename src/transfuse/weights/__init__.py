@@ -1,0 +1,1 @@
+"""Named tensors: the gate for files from outside, reading, writing, matching, interpolating."""
