@@ -1,0 +1,221 @@
+"""From whatever holds a picture to uint8 pixels: rotation, palettes, alpha, CMYK and 16 bits handled on purpose.
+
+Letters: H, W height and width in pixels; C channels (1 grey, 3 RGB).
+"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageChops, ImageOps
+
+from transfuse.core.errors import DataError
+from transfuse.core.nouns import Preprocessing
+
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "ICO", "TGA", "AVIF", "MPO")
+"""What Pillow may open. Formats that start other programs (EPS) or hold no pixels of their own are left out."""
+
+SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .apng .gif .bmp .dib .tif .tiff .webp .ppm .pgm .pbm .pnm .jp2 .j2k .ico .tga .avif .mpo".split()
+)
+
+_RESAMPLING = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "nearest": Image.Resampling.NEAREST,
+}
+_CHANNEL_COUNTS = (1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A picture inside a table of the `datasets` library, read when it is decoded."""
+
+    table: Any
+    """A `datasets.Dataset` whose picture column is not decoded."""
+    column: str
+    row: int
+
+    def read(self) -> bytes:
+        """The encoded picture."""
+        cell = self.table[self.row][self.column]
+        if cell is None:
+            raise DataError(f"Row {self.row} has no picture in column '{self.column}'.")
+        return cell["bytes"] if cell.get("bytes") is not None else Path(cell["path"]).read_bytes()
+
+
+Item = str | Path | bytes | np.ndarray | Image.Image | Stored
+"""What can be decoded: a path, an encoded picture in memory, pixels, a Pillow picture, a row of a table."""
+
+
+def decode(item: Item, channels: int = 3) -> np.ndarray:
+    """Pixels of one picture as uint8 (H, W, channels); upright, transparent parts on white, first frame only.
+
+    Raises `DataError` when the picture cannot be read, saying why.
+    """
+    return _pixels(opened(item, channels))
+
+
+def resize(picture: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """uint8 (H, W, C) -> uint8 (h, w, C) of `preprocessing.size`, squashed or cropped as it says."""
+    image = Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture)
+    return _pixels(fitted(image, preprocessing))
+
+
+def decode_to(item: Item, preprocessing: Preprocessing) -> np.ndarray:
+    """`resize(decode(item))` in one go: large JPEG files are decoded at a reduced size."""
+    return _pixels(fitted(opened(item, preprocessing.channels, _needed(preprocessing)), preprocessing))
+
+
+def opened(item: Item, channels: int = 3, least: int | None = None) -> Image.Image:
+    """The picture in mode L or RGB. With `least`, JPEG files may come reduced, no side below `least` pixels."""
+    try:
+        image = _upright(_image(item, least))
+        return _composited(image, "L" if channels == 1 else "RGB")
+    except DataError:
+        raise
+    except Exception as problem:  # Pillow raises errors of many kinds for broken files
+        raise DataError(f"{described(item)} cannot be read as a picture: {_reason(problem)}.") from problem
+
+
+def fitted(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """The picture at `preprocessing.size`."""
+    height, width = preprocessing.size
+    box = _centre(image.size, (width, height), preprocessing.crop_share) if preprocessing.fit == "crop" else None
+    if box is None and image.size == (width, height):
+        return image
+    # a gap of 3 keeps the result within a grey level of the exact one and is faster on large pictures
+    return image.resize((width, height), _RESAMPLING[preprocessing.interpolation], box=box, reducing_gap=3.0)
+
+
+def described(item: Item) -> str:
+    """A name for an item in messages."""
+    if isinstance(item, str | Path):
+        return str(item)
+    if isinstance(item, Stored):
+        return f"row {item.row}"
+    return "the picture"
+
+
+def _needed(preprocessing: Preprocessing) -> int:
+    share = preprocessing.crop_share if preprocessing.fit == "crop" else 1.0
+    return round(2 * max(preprocessing.size) / share)
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    pixels = np.asarray(image)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def _image(item: Item, least: int | None) -> Image.Image:
+    if isinstance(item, np.ndarray):
+        return _from_array(item)
+    if isinstance(item, Image.Image):
+        return item
+    source = io.BytesIO(item.read() if isinstance(item, Stored) else item) if isinstance(item, Stored | bytes) else item
+    with Image.open(source, formats=FORMATS) as image:
+        if least is not None and image.format in ("JPEG", "MPO"):
+            image.draft(None, (least, least))
+        image.load()
+        return image
+
+
+def _from_array(pixels: np.ndarray) -> Image.Image:
+    pixels = to_bytes(channels_last(pixels), white_of(pixels))
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels))
+
+
+def channels_last(pixels: np.ndarray) -> np.ndarray:
+    """(H, W), (H, W, C) or (C, H, W) -> (H, W, C), as a view."""
+    if pixels.ndim == 2:
+        return pixels[:, :, None]
+    if pixels.ndim == 3 and pixels.shape[2] in _CHANNEL_COUNTS:
+        return pixels
+    if pixels.ndim == 3 and pixels.shape[0] in _CHANNEL_COUNTS:
+        return pixels.transpose(1, 2, 0)
+    raise DataError(
+        f"A picture must have shape (H, W), (H, W, C) or (C, H, W) with 1 to 4 channels, but is {pixels.shape}."
+    )
+
+
+def white_of(pixels: np.ndarray) -> float:
+    """The value that stands for white, judged by type and largest value: 1, 255, 65535, or that largest value.
+
+    Raises `DataError` for values that are not finite or are negative.
+    """
+    if pixels.dtype == np.uint8:
+        return 255.0
+    if pixels.dtype == bool:
+        return 1.0
+    if pixels.dtype.kind not in "iuf":
+        raise DataError(f"Pixels must be numbers, but are of type {pixels.dtype}.")
+    low, high = (float(pixels.min()), float(pixels.max())) if pixels.size else (0.0, 0.0)
+    if not (np.isfinite(low) and np.isfinite(high)) or low < 0:
+        raise DataError(
+            f"Pixels must be finite and not negative, but lie in {low:g}..{high:g}. Scale them to 0..1 or 0..255."
+        )
+    steps = (1.0,) if pixels.dtype.kind == "f" else ()
+    return next((white for white in (*steps, 255.0, 65535.0) if high <= white), high)
+
+
+def to_bytes(pixels: np.ndarray, white: float) -> np.ndarray:
+    """Pixels of which `white` stands for white, as uint8."""
+    if pixels.dtype == np.uint8 and white == 255.0:
+        return pixels
+    return np.clip(pixels * np.float32(255.0 / white) + np.float32(0.5), 0, 255).astype(np.uint8)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # getexif() of a file without EXIF data costs microseconds; exif_transpose copies only when it must turn
+    return ImageOps.exif_transpose(image) or image
+
+
+def _composited(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _from_deep(image).convert(mode)
+    if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
+        image = ImageChops.invert(image)  # Pillow assumes Adobe's inverted inks even where no Adobe marker says so
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        canvas = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(canvas, image).convert("RGB")
+    if mode == "L" and image.mode not in ("L", "1", "RGB"):
+        image = image.convert("RGB")
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    """16-bit, 32-bit and float pictures, scaled instead of clipped."""
+    pixels = np.asarray(image).astype(np.float32)
+    if not np.isfinite(pixels).all():
+        raise DataError("it holds values that are not finite")
+    high = float(pixels.max())
+    if image.mode.startswith("I;16"):
+        white = 65535.0
+    else:
+        steps = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
+        white = next((step for step in steps if high <= step), high)
+    return Image.fromarray(to_bytes(np.maximum(pixels, 0), white))
+
+
+def _centre(size: tuple[int, int], wanted: tuple[int, int], share: float) -> tuple[float, float, float, float]:
+    """The largest centred box of the wanted shape, times `share`: (left, upper, right, lower)."""
+    scale = min(size[0] / wanted[0], size[1] / wanted[1]) * share
+    half_width, half_height = wanted[0] * scale / 2, wanted[1] * scale / 2
+    x, y = size[0] / 2, size[1] / 2
+    return (
+        max(0, x - half_width),
+        max(0, y - half_height),
+        min(size[0], x + half_width),
+        min(size[1], y + half_height),
+    )
+
+
+def _reason(problem: Exception) -> str:
+    if isinstance(problem, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(problem, Image.UnidentifiedImageError):
+        return "it is not a picture, or of a kind that is not known"
+    return str(problem).rstrip(".") or type(problem).__name__
