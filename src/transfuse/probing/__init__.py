@@ -1,1 +1,1 @@
-"""Heads from frozen features, by closed form and convex optimisation."""
+"""Heads from frozen features: ridge and logistic regression, chosen and calibrated by cross-validation."""

@@ -1,0 +1,67 @@
+"""The coordinates in which both heads are fitted: standardised, then turned into the eigenvectors of the Gram matrix.
+
+An L2 penalty does not see a rotation, so a head in these coordinates is the head in standardised ones; there the
+whole ridge path is a division, and the Hessian of the logistic loss is almost diagonal. With fewer examples than
+features only the N directions that the examples span matter (the representer theorem), found from the smaller Gram
+matrix. Statistics come from the rows given and from no other ones.
+Letters: N examples, D features, R directions kept (R <= min(N, D)), C classes, J strengths.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+_NEGLIGIBLE = 1e-11
+"""Eigenvalues below this share of the largest one are rounding, not signal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Basis:
+    """A standardisation and a rotation, made from training rows."""
+
+    mean_D: Array
+    scale_D: Array
+    """Standard deviations; 1 where a feature is constant, whose centred value is then 0."""
+    vectors_DR: Array
+    values_R: Array
+    """Eigenvalues of the correlation matrix, largest first; they sum to the number of features that vary."""
+
+
+def make_basis(x_ND: Array, weights_N: Array) -> Basis:
+    """The basis of weighted rows; weights are not negative and have a positive sum."""
+    share_N = weights_N / weights_N.sum()
+    mean_D = share_N @ x_ND
+    z_ND = x_ND - mean_D
+    deviation_D = np.sqrt(share_N @ z_ND**2)
+    magnitude_D = np.abs(x_ND).max(axis=0, initial=0.0, where=share_N[:, None] > 0)
+    varies_D = deviation_D > 1e-10 * magnitude_D
+    scale_D = np.where(varies_D, deviation_D, 1.0)
+    z_ND = np.where(varies_D, z_ND, 0.0) / scale_D * np.sqrt(share_N)[:, None]
+    values_R, vectors_DR = _eigenvectors(z_ND)
+    return Basis(mean_D=mean_D, scale_D=scale_D, vectors_DR=vectors_DR, values_R=values_R)
+
+
+def project(basis: Basis, x_ND: Array) -> Array:
+    """Rows in the basis, (N, R)."""
+    return ((x_ND - basis.mean_D) / basis.scale_D) @ basis.vectors_DR
+
+
+def unfold(basis: Basis, slope_RC: Array, intercept_C: Array) -> tuple[Array, Array]:
+    """Weights (C, D) and bias (C,) on raw features from a linear function of the basis."""
+    weight_CD = (basis.vectors_DR @ slope_RC).T / basis.scale_D
+    return weight_CD, intercept_C - weight_CD @ basis.mean_D
+
+
+def _eigenvectors(z_ND: Array) -> tuple[Array, Array]:
+    """Eigenvalues (R,), largest first, and orthonormal eigenvectors (D, R) of z'z, from the smaller Gram matrix."""
+    n, d = z_ND.shape
+    dual = n < d
+    values, vectors = np.linalg.eigh(z_ND @ z_ND.T if dual else z_ND.T @ z_ND)
+    kept = values > _NEGLIGIBLE * max(values[-1], 0.0) if len(values) else values > 0
+    values_R, vectors_R = values[kept][::-1], vectors[:, kept][:, ::-1]
+    if dual:
+        vectors_R = (z_ND.T @ vectors_R) / np.sqrt(values_R)
+    return np.ascontiguousarray(values_R), np.ascontiguousarray(vectors_R)
