@@ -228,7 +228,7 @@ def _notes(
     if len(always):
         notes.append(f"Labels that every example has: {always.tolist()}.")
     lonely_C = ((scored if scored.ndim == 2 else scored[:, None]) * targets_NC).sum(axis=0) == 0
-    lonely = np.flatnonzero(lonely_C & (used_NC.max(axis=0) == 1))
+    lonely = np.setdiff1d(np.flatnonzero(lonely_C & (used_NC.max(axis=0) == 1)), always)
     if k > 1 and len(lonely):
         notes.append(f"Classes seen in one fold only, not judged by cross-validation: {lonely.tolist()}.")
     return tuple(notes)
