@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageChops, ImageOps
+from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from transfuse.core.errors import DataError
 from transfuse.core.nouns import Preprocessing
@@ -18,14 +18,17 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000"
 """What Pillow may open. Formats that start other programs (EPS) or hold no pixels of their own are left out."""
 
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .apng .gif .bmp .dib .tif .tiff .webp .ppm .pgm .pbm .pnm .jp2 .j2k .ico .tga .avif .mpo".split()
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".ppm")
+    + (".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".ico", ".tga", ".avif", ".mpo")
 )
+"""Endings of file names that promise a picture."""
 
 _RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
     "nearest": Image.Resampling.NEAREST,
 }
+_WHITES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 255.0, 65535.0)  # few bits: scans and teaching data of 0..16
 _CHANNEL_COUNTS = (1, 2, 3, 4)
 
 
@@ -78,6 +81,16 @@ def opened(item: Item, channels: int = 3, least: int | None = None) -> Image.Ima
         raise
     except Exception as problem:  # Pillow raises errors of many kinds for broken files
         raise DataError(f"{described(item)} cannot be read as a picture: {_reason(problem)}.") from problem
+
+
+def header(data: bytes, pixels: int) -> tuple[bool, bool]:
+    """Whether an encoded picture has more than `pixels` pixels, and whether it has several frames."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            several = image.format not in ("JPEG", "MPO") and getattr(image, "n_frames", 1) > 1
+            return image.width * image.height > pixels, several
+    except Exception as problem:
+        raise DataError(f"the picture cannot be read as a picture: {_reason(problem)}.") from problem
 
 
 def fitted(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
@@ -141,7 +154,7 @@ def channels_last(pixels: np.ndarray) -> np.ndarray:
 
 
 def white_of(pixels: np.ndarray) -> float:
-    """The value that stands for white, judged by type and largest value: 1, 255, 65535, or that largest value.
+    """The value that stands for white, judged by type and largest value: 1, 2, 4 ... 64, 255, 65535, or that largest value.
 
     Raises `DataError` for values that are not finite or are negative.
     """
@@ -156,8 +169,7 @@ def white_of(pixels: np.ndarray) -> float:
         raise DataError(
             f"Pixels must be finite and not negative, but lie in {low:g}..{high:g}. Scale them to 0..1 or 0..255."
         )
-    steps = (1.0,) if pixels.dtype.kind == "f" else ()
-    return next((white for white in (*steps, 255.0, 65535.0) if high <= white), high)
+    return next((white for white in _WHITES if high <= white), high)
 
 
 def to_bytes(pixels: np.ndarray, white: float) -> np.ndarray:
@@ -216,6 +228,6 @@ def _centre(size: tuple[int, int], wanted: tuple[int, int], share: float) -> tup
 def _reason(problem: Exception) -> str:
     if isinstance(problem, FileNotFoundError):
         return "there is no such file"
-    if isinstance(problem, Image.UnidentifiedImageError):
+    if isinstance(problem, UnidentifiedImageError):
         return "it is not a picture, or of a kind that is not known"
     return str(problem).rstrip(".") or type(problem).__name__
