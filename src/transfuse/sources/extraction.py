@@ -1,0 +1,216 @@
+"""Features: what a frozen source sees in the examples of a task, extracted once and cached.
+
+Letters: N examples, K views, B pictures of a batch, h w c pixels and channels, D features.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from transfuse.core import digests
+from transfuse.core.errors import BudgetError, UsageError
+from transfuse.core.nouns import Examples, Features, Source, Task
+from transfuse.core.provenance import plain
+from transfuse.core.randomness import key
+from transfuse.core.runs import Run
+from transfuse.core.tables import chosen
+from transfuse.sources import bodies, staging
+from transfuse.sources import cache as feature_cache
+from transfuse.sources.opening import Opened, open_source
+from transfuse.sources.precision import Compute, Precision, chosen_precision, device_of, prepared
+from transfuse.sources.preprocessing import normalise
+from transfuse.tasks.augmenting import NONE, Augmentation, augment
+from transfuse.tasks.loading import batches
+
+_BATCH = 32
+
+
+def features(
+    source: Source | Opened,
+    task: Task,
+    split: str = "train",
+    depth: str | Sequence[str] = "final",
+    *,
+    precision: Precision = "auto",
+    views: int = 0,
+    augmentation: Augmentation | None = None,
+    pooled: bool = True,
+    run: Run | None = None,
+    cache: Path | str | Literal[False] | None = None,
+) -> Features | dict[str, Features]:
+    """Features of one split, from the cache or by one pass of the network over its pictures.
+
+    depth: `final` (what a head sees) or names from `Opened.depths`; several give a dictionary.
+    views: 0 for the pictures as they are; K for K augmented views keyed by (task's seed, example, view): row k·N + i is
+    view k of example i. pooled: mean over space, (N, D); otherwise whole maps (N, ...), as a suffix wants them.
+    precision: `auto`, `float32`, `bfloat16` or `fast` (OpenVINO, extra `[fast]`).
+    cache: folder (default `$TRANSFUSE_CACHE` or `~/.cache/transfuse`), or False for none.
+
+    Raises `UnknownName` for a split or depth, `DataError` for an example that cannot be read, `StorageError` when the
+    cache's disk is full, `MissingExtra`; and what opening the source raises.
+    """
+    wanted = (depth,) if isinstance(depth, str) else tuple(depth)
+    if not wanted or views < 0:
+        raise UsageError(f"`depth` must name at least one and `views` must not be negative, but are {wanted}, {views}.")
+    run = run or Run()
+    job = _Job(
+        source=source if isinstance(source, Source) else source.source,
+        opened=source if isinstance(source, Opened) else None,
+        examples=task.splits[chosen("split", split, task.splits)],
+        seed=task.seed,
+        augmentation=augmentation if views and augmentation is not None else NONE,
+        views=views,
+        pooled=pooled,
+        device=device_of(run.device),
+        precision=chosen_precision(precision, device_of(run.device)),
+        label=f"{task.name}, {split}",
+    )
+    arrays = _arrays(job, wanted, None if cache is False else Path(cache or feature_cache.default_folder()), run)
+    y_N = np.tile(job.examples.targets, (max(views, 1), *[1] * (job.examples.targets.ndim - 1)))
+    found = {name: _features(job, task, name, array, y_N, said) for name, (array, said) in arrays.items()}
+    return found[depth] if isinstance(depth, str) else found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """One extraction, without its depths."""
+
+    source: Source
+    opened: Opened | None
+    examples: Examples
+    seed: int
+    augmentation: Augmentation
+    views: int
+    pooled: bool
+    device: torch.device
+    precision: str
+    label: str
+
+    @property
+    def rows(self) -> int:
+        return len(self.examples) * max(self.views, 1)
+
+    def identity(self, depth: str) -> dict[str, Any]:
+        """Everything that the features depend on."""
+        varied = [self.seed, self.views, plain(self.augmentation)] if self.views else None
+        return {
+            "format": 1,
+            "source": self.source.digest,
+            "preprocessing": plain(self.source.preprocessing),
+            "precision": self.precision,
+            "depth": depth,
+            "pooled": self.pooled,
+            "examples": digests.of_many(self.examples.digests),
+            "views": varied,
+        }
+
+
+Array = tuple[np.ndarray, Mapping[str, Any]]
+
+
+def _features(
+    job: _Job, task: Task, depth: str, array: np.ndarray, y_N: np.ndarray, said: Mapping[str, Any]
+) -> Features:
+    return Features(
+        x_ND=array,
+        y_N=y_N,
+        source=digests.of_value({k: v for k, v in job.identity(depth).items() if k not in ("examples", "views")}),
+        task=task.digest,
+        depth=depth,
+        precision=job.precision,
+        deviation=said.get("deviation"),
+    )
+
+
+def _arrays(job: _Job, wanted: Sequence[str], folder: Path | None, run: Run) -> dict[str, Array]:
+    paths = {name: feature_cache.path_of(folder, job.identity(name)) for name in wanted} if folder else {}
+    found = {name: array for name, path in paths.items() if (array := feature_cache.opened(path)) is not None}
+    missing = tuple(name for name in wanted if name not in found)
+    if missing:
+        extractor = _Extractor.of(job, missing)
+        shapes = extractor.shapes(job)
+        said = {"source": job.source.reference, "examples": job.label, "precision": job.precision}
+        if not folder:
+            arrays = [np.empty(shape, np.float32) for shape in shapes]
+            remembered = extractor.fill(job, arrays, run)
+            return dict(zip(missing, [(array, remembered) for array in arrays], strict=True))
+        planned = [
+            feature_cache.Planned(path=paths[name], shape=shape, description={**said, "depth": name})
+            for name, shape in zip(missing, shapes, strict=True)
+        ]
+        made = feature_cache.written(planned, lambda arrays: extractor.fill(job, arrays, run))
+        found.update(zip(missing, made, strict=True))
+    return {name: found[name] for name in wanted}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Extractor:
+    """A network ready to give values at some depths, one tensor each."""
+
+    network: nn.Module
+    compute: Compute
+    pool_NHWC: bool
+
+    @staticmethod
+    def of(job: _Job, wanted: tuple[str, ...]) -> "_Extractor":
+        body = (job.opened or open_source(job.source)).body
+        mode = body.training
+        network = staging.at_depths(body.eval(), wanted)
+        body.train(mode)
+        return _Extractor(
+            network=network,
+            compute=prepared(network, job.precision, job.device),
+            pool_NHWC=bodies.gives_channels_last(body),
+        )
+
+    def values(self, job: _Job, x_Bchw: torch.Tensor, compute: Compute | None = None) -> list[np.ndarray]:
+        """One array (B, ...) for each depth."""
+        maps = (compute or self.compute)(x_Bchw)
+        return [(bodies.pooled(m, self.pool_NHWC) if job.pooled else m).numpy() for m in maps]
+
+    def shapes(self, job: _Job) -> list[tuple[int, ...]]:
+        """Shape of all rows at each depth, by running one blank picture."""
+        pictures = job.source.preprocessing
+        blank = torch.zeros(1, pictures.channels, *pictures.size).to(memory_format=torch.channels_last)
+        return [(job.rows, *value.shape[1:]) for value in self.values(job, blank)]
+
+    def fill(self, job: _Job, arrays: Sequence[np.ndarray], run: Run) -> dict[str, Any]:
+        """Run every picture through the network; gives what is to be remembered with the arrays."""
+        count, done = len(job.examples), 0
+        deviation = None
+        for pictures in batches(job.examples.items, job.source.preprocessing, _BATCH):
+            for view in range(max(job.views, 1)):
+                x_Bchw = normalise(_varied(job, pictures, done, view), job.source.preprocessing)
+                values = self.values(job, x_Bchw)
+                if deviation is None and job.precision != "float32":
+                    deviation = self._deviation(job, x_Bchw, values)
+                row = view * count + done
+                for array, value in zip(arrays, values, strict=True):
+                    array[row : row + len(value)] = value
+            done += len(pictures)
+            run.watch(
+                {"stage": "extracting", "done": done, "total": count, "text": f"{job.source.name} on {job.label}"}
+            )
+            if run.remaining() <= 0 and done < count:
+                raise BudgetError(
+                    f"The time ran out after {done} of {count} pictures. Give more time or fewer pictures."
+                )
+        return {"deviation": deviation}
+
+    def _deviation(self, job: _Job, x_Bchw: torch.Tensor, values: list[np.ndarray]) -> float:
+        """Largest relative difference to float32 over the depths, measured on the first batch."""
+        exact = self.values(job, x_Bchw, prepared(self.network, "float32", job.device))
+        pairs = zip(values, exact, strict=True)
+        return max(float(np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-30)) for a, b in pairs)
+
+
+def _varied(job: _Job, pictures: np.ndarray, start: int, view: int) -> np.ndarray:
+    if not job.views:
+        return pictures
+    names = job.examples.digests[start : start + len(pictures)]
+    return augment(pictures, [key(job.seed, name, view) for name in names], job.augmentation)

@@ -1,0 +1,180 @@
+"""References to models that already know something, and what is known about each without opening it.
+
+timm:NAME[.tag]                   weights from the hub, or from its cache
+random:timm:NAME                  the same network with random weights
+file:WEIGHTS@timm:NAME            a file of yours for a network of timm
+file:WEIGHTS@nets.py:function     a file of yours for a network of yours (runs that code)
+builtin[:NAME]                    inside this package
+FOLDER                            a saved Model
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transfuse.core import digests, tables
+from transfuse.core.errors import ModelError, SourceError, UsageError
+from transfuse.core.nouns import Preprocessing, Source
+from transfuse.sources import builtin, functions, preprocessing, timm_networks
+from transfuse.sources.preprocessing import Size
+from transfuse.weights import gate
+
+_FORMS = (
+    "timm:NAME[.tag], random:timm:NAME, file:WEIGHTS@timm:NAME, file:WEIGHTS@nets.py:function, builtin[:NAME] or the"
+    " folder of a saved Model"
+)
+_KINDS = ("timm", "random", "file", "builtin")
+_WEIGHTS_SUFFIXES = {".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt"}
+
+
+def find(
+    reference: str | Path | Source,
+    *,
+    trust_code: bool = False,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    size: Size | None = None,
+    range: float | None = None,
+) -> Source:
+    """What a reference means: builder, weights' file, preprocessing, licence, digest. Holds no tensors.
+
+    trust_code: allows `nets.py:function` to run. mean, std, range: in place of what the source says about the values
+    of its pictures; size: pixels, one number or (height, width). Weights of `timm:` are downloaded when they are not
+    cached. Raises `UsageError`, `UnknownName`, `NotCached`, `SourceError`, `ModelError`, `WeightsError`.
+    """
+    if isinstance(reference, Source):
+        return reference
+    options = {"mean": mean, "std": std, "size": size, "range": range}
+    text = str(reference)
+    kind, _, rest = text.partition(":")
+    if text == "builtin":
+        kind, rest = "builtin", ""
+    elif kind not in _KINDS or not rest:
+        return _folder(Path(text), trust_code, options)
+    if kind == "timm":
+        return _timm(text, rest, options, random=False)
+    if kind == "random":
+        return _timm(text, _after_timm(rest), options, random=True)
+    if kind == "builtin":
+        return _builtin(rest, options)
+    return _file(text, rest, trust_code, options)
+
+
+def _timm(reference: str, name: str, options: Mapping[str, Any], *, random: bool) -> Source:
+    cfg = timm_networks.configuration(name)
+    pictures = preprocessing.given(timm_networks.preprocessing_of(cfg), **options)
+    builder = {"timm": name.partition(".")[0], "arguments": timm_networks.arguments_for(cfg, pictures)}
+    weights = None if random else timm_networks.downloaded(name)
+    licence = "none (random weights)" if random else cfg.license or "unknown"
+    return _source(reference, name, "timm", builder, weights, pictures, licence)
+
+
+def _builtin(name: str, options: Mapping[str, Any]) -> Source:
+    card, weights = builtin.card_of(name)
+    pictures = preprocessing.given(preprocessing.from_plain(card["preprocessing"]), **options)
+    cfg = timm_networks.configuration(card["architecture"])
+    arguments = timm_networks.arguments_for(cfg, pictures)
+    builder = {"timm": card["architecture"], "arguments": {**card.get("arguments", {}), **arguments}}
+    return _source(f"builtin:{card['name']}", card["name"], "builtin", builder, weights, pictures, card["licence"])
+
+
+def _file(reference: str, rest: str, trust_code: bool, options: Mapping[str, Any]) -> Source:
+    file, at, network = rest.rpartition("@")
+    if not at:
+        raise UsageError(
+            f"'{reference}' must say which network the weights are for: file:{rest}@timm:NAME.{_guess(rest)}"
+        )
+    weights = Path(file).expanduser().resolve()
+    gate.recognise(weights)
+    if network.startswith("timm:"):
+        name = _after_timm(network)
+        cfg = timm_networks.configuration(name)
+        pictures = preprocessing.given(timm_networks.preprocessing_of(cfg), **options)
+        builder = {"timm": name.partition(".")[0], "arguments": timm_networks.arguments_for(cfg, pictures)}
+    else:
+        pictures = preprocessing.given(preprocessing.ASSUMED, **options)
+        shape = [pictures.channels, *pictures.size]
+        builder = {**functions.builder_of(network, trust_code), "input": shape}
+    return _source(reference, weights.stem, "file", builder, weights, pictures, _licence_beside(weights))
+
+
+def _folder(folder: Path, trust_code: bool, options: Mapping[str, Any]) -> Source:
+    if not (folder / "model.json").is_file():
+        raise _no_such(str(folder))
+    try:
+        document = json.loads((folder / "model.json").read_text())
+        builder, pictures = document["builder"], preprocessing.from_plain(document["preprocessing"])
+    except (ValueError, KeyError) as error:
+        raise ModelError(f"'{folder}/model.json' is not a saved Model's description ({error}).") from error
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise ModelError(f"'{folder}' must hold model.safetensors, but does not. Save the model again.")
+    if "function" in builder:
+        functions.builder_of(str(builder["function"]), trust_code)
+    name = str(document.get("name") or folder.resolve().name)
+    pictures = preprocessing.given(pictures, **options)
+    return _source(str(folder), name, "model", builder, weights, pictures, str(document.get("licence", "unknown")))
+
+
+def _source(
+    reference: str,
+    name: str,
+    origin: str,
+    builder: Mapping[str, Any],
+    weights: Path | None,
+    pictures: Preprocessing,
+    licence: str,
+) -> Source:
+    contents = digests.of_file(weights) if weights else "random"
+    # A function's digest stands for its code, wherever the file lies.
+    built = {key: value for key, value in builder.items() if key != "function"}
+    built["function"] = str(builder.get("function", "")).rpartition(":")[2]
+    return Source(
+        reference=reference,
+        name=name,
+        origin=origin,
+        builder=builder,
+        weights=str(weights) if weights else None,
+        preprocessing=pictures,
+        licence=licence,
+        digest=digests.of_many([digests.of_value(built), contents]),
+    )
+
+
+def _after_timm(text: str) -> str:
+    kind, _, name = text.partition(":")
+    if kind != "timm" or not name:
+        raise UsageError(f"A source must be {_FORMS}, but '{text}' is none of them.")
+    return name
+
+
+def _licence_beside(weights: Path) -> str:
+    """First line of a licence file in the weights' folder, or `unknown`."""
+    for path in sorted(weights.parent.glob("LICEN[CS]E*")):
+        lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
+        if lines:
+            return f"{lines[0][:80]} ({path.name})"
+    return "unknown"
+
+
+def _no_such(text: str) -> Exception:
+    path = Path(text)
+    if path.suffix.lower() in _WEIGHTS_SUFFIXES:
+        return UsageError(
+            f"'{text}' is a weights file alone; say which network it is for: file:{text}@timm:NAME or"
+            f" file:{text}@nets.py:function.{_guess(text)}"
+        )
+    if path.is_dir():
+        return ModelError(f"'{text}' must be the folder of a saved Model, but has no model.json. A source is {_FORMS}.")
+    if timm_networks.is_known(text):
+        return UsageError(f"A source must be {_FORMS}. Did you mean 'timm:{text}'?")
+    kind = text.partition(":")[0]
+    if ":" in text and kind not in _KINDS:
+        return tables.unknown("kind of source", kind, _KINDS)
+    return SourceError(f"There is no source '{text}'. A source is {_FORMS}.")
+
+
+def _guess(file: str) -> str:
+    near = timm_networks.nearest(Path(file).stem)
+    return f" Perhaps '@timm:{near[0]}'?" if near else ""

@@ -1,0 +1,27 @@
+"""Writing and reading transfuse's own weights: safetensors only."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from transfuse.core.atomic import writing_file
+from transfuse.weights.gate import open_tensors
+
+
+def write_tensors(
+    path: str | Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
+) -> Path:
+    """Write named tensors as safetensors, atomically. Raises `StorageError` when there is no room."""
+    path = Path(path)
+    # Clones, because safetensors refuses tensors that share memory (tied weights).
+    plain = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    with writing_file(path) as temporary:
+        save_file(plain, str(temporary), metadata=dict(metadata) if metadata else None)
+    return path
+
+
+def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
+    """Read what `write_tensors` wrote, through the gate like every file."""
+    return open_tensors(path)
