@@ -1,0 +1,50 @@
+"""transfuse fit: the main job."""
+
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from transfuse.cli import shared
+from transfuse.training.options import Fit
+
+
+@click.command("fit")
+@click.argument("data", type=click.Path())
+@click.option("--source", "sources", multiple=True, help="A source; give it again for more. None: the default.")
+@click.option("--budget", default="10m", show_default=True, help="Time for everything, such as 90s, 10m, 1h30m.")
+@click.option("--out", default="model", show_default=True, help="Folder of the saved model and its report.")
+@click.option("--finetune/--no-finetune", default=True, help="Stop after the probes.")
+@click.option("--baseline/--no-baseline", default=True, help="Train from scratch too, to know what transfer bought.")
+@click.option("--refit", is_flag=True, help="Train the chosen model again on validation examples as well.")
+@click.option("--name", help="Name of the model.")
+@click.option("--set", "settings", multiple=True, help="NAME=VALUE of the fine-tuning, such as layer_decay=0.7.")
+@shared.source_options
+@shared.data_options
+@shared.options_of_dataclass(Fit)
+@shared.as_format
+def command(data: str, sources: tuple[str, ...], budget: str, out: str, form: str, quiet: bool, **options: Any) -> None:
+    """The best model for your labelled pictures in DATA, within a budget, with proof.
+
+    DATA is a folder of class folders, a CSV / JSON lines / Parquet table with a column of paths, an .npy / .npz file or
+    a saved `datasets` directory.
+    """
+    picked = {name: options.pop(name) for name in ("finetune", "baseline", "refit", "name")}
+    fit_options, data_options, source_options = shared.sorted_options(options)
+    with shared.running(quiet=quiet, budget=budget, resumable=True) as run:
+        from transfuse.fitting.fit import fit
+
+        seed = fit_options.get("seed", 0)
+        task = shared.opened_task(data, data_options, seed, run)
+        model = fit(
+            task,
+            sources=[shared.found_source(source, **source_options) for source in sources] or None,
+            budget=max(run.remaining(), 1.0),
+            seed=seed,
+            trust_code=source_options["trust_code"],
+            run=replace(run, deadline=None),
+            command=shared.command_line(),
+            options=fit_options,
+            **picked,
+        )
+        shared.saved(model, out, form)

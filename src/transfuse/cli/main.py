@@ -1,0 +1,71 @@
+"""The command line: a table of commands, each imported only when it is called."""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from transfuse.core.errors import TransfuseError, UsageError
+from transfuse.core.tables import unknown
+
+COMMANDS = {
+    "fit": ("transfuse.cli.fit:command", "The best model for your labelled pictures, within a budget, with proof."),
+    "transfer": ("transfuse.cli.transfer:command", "Adapt exactly this source in exactly this way."),
+    "evaluate": ("transfuse.cli.evaluate:command", "Measure a saved model on labelled examples."),
+    "compare": ("transfuse.cli.compare:command", "Two saved models on the same examples, by paired difference."),
+    "predict": ("transfuse.cli.predict:command", "Answers for pictures."),
+    "methods": ("transfuse.cli.methods:command", "The methods of transfer and their options."),
+    "cache": ("transfuse.cli.cache:command", "What is cached, how large it is; clear it."),
+    "demo": ("transfuse.cli.demo:command", "The main job on handwritten digits that come with scikit-learn."),
+}
+
+
+class LazyGroup(click.Group):
+    """Commands from the table above; `--help` imports none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command; raises a usage error with the nearest name."""
+        if cmd_name not in COMMANDS:
+            raise click.UsageError(str(unknown("command", cmd_name, COMMANDS)))
+        module, attribute = COMMANDS[cmd_name][0].split(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, from the table."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="transfuse")
+def transfuse() -> None:
+    """Move what trained models know into the model you need, with proof."""
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; errors of the user's making are one message, never a traceback."""
+    try:
+        return transfuse.main(arguments, standalone_mode=False)
+    except click.exceptions.Abort:
+        _end("Stopped. Nothing was left half-written; the same command takes up where it stopped.", 130)
+    except KeyboardInterrupt:
+        _end("Stopped. Nothing was left half-written; the same command takes up where it stopped.", 130)
+    except click.exceptions.Exit as ending:
+        sys.exit(ending.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except UsageError as error:
+        _end(f"Error: {error}", 2)
+    except TransfuseError as error:
+        _end(f"Error: {error}", 1)
+
+
+def _end(message: str, code: int) -> None:
+    click.echo(message, err=True)
+    sys.exit(code)

@@ -1,0 +1,49 @@
+"""transfuse predict: answers for pictures."""
+
+import json
+from typing import Any
+
+import click
+
+from transfuse.cli import shared
+
+
+@click.command("predict")
+@click.argument("model", type=click.Path())
+@click.argument("inputs", nargs=-1, required=True, type=click.Path())
+@click.option("--trust-code", is_flag=True, help="Open a model that was built by the user's own function.")
+@shared.as_format
+def command(model: str, inputs: tuple[str, ...], trust_code: bool, form: str, quiet: bool) -> None:
+    """What the saved MODEL says of pictures, or of all pictures in folders. Exit code 1 when one cannot be read."""
+    with shared.running(quiet=quiet) as run:
+        from transfuse.predicting.folder import load
+        from transfuse.predicting.predict import predict
+
+        answers = predict(load(model, trust_code=trust_code), list(inputs), run=run)
+    if form == "json":
+        click.echo(json.dumps(answers, ensure_ascii=False, indent=1))
+    else:
+        _show(answers)
+    if any("error" in answer for answer in answers):
+        raise click.exceptions.Exit(1)
+
+
+def _show(answers: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("input", "answer", "confidence", box=None)
+    for answer in answers:
+        table.add_row(answer["input"], *_words(answer))
+    Console().print(table, markup=False)
+
+
+def _words(answer: dict[str, Any]) -> tuple[str, str]:
+    if "error" in answer:
+        return f"error: {answer['error']}", ""
+    if "values" in answer:
+        return ", ".join(f"{name} {value:.4g}" for name, value in answer["values"].items()), ""
+    if "classes" in answer:
+        likely = {name: answer["probabilities"][name] for name in answer["classes"]}
+        return ", ".join(likely) or "none", ", ".join(f"{value:.3f}" for value in likely.values())
+    return answer["class"], f"{answer['confidence']:.3f}"

@@ -1,0 +1,199 @@
+"""What several commands share: options, the run that surrounds the work, how results are shown."""
+
+import ast
+import contextlib
+import dataclasses
+import inspect
+import json
+import shlex
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import click
+from rich.console import Console
+
+from transfuse.core.digests import of_value
+from transfuse.core.durations import seconds
+from transfuse.core.errors import UsageError
+from transfuse.core.nouns import Model, Report
+from transfuse.core.provenance import plain
+from transfuse.core.runs import Run
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def decorated(*decorators: Decorator) -> Decorator:
+    """Several decorators as one, the first outermost."""
+
+    def apply(function: Callable[..., Any]) -> Callable[..., Any]:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+as_format = decorated(
+    click.option(
+        "--format", "form", type=click.Choice(["table", "json"]), default="table", help="How results are printed."
+    ),
+    click.option("--quiet", is_flag=True, help="No progress."),
+)
+
+data_options = decorated(
+    click.option("--target", multiple=True, help="Target column of a table of paths; give it again for more columns."),
+    click.option("--path-column", help="Column that holds the pictures' paths."),
+    click.option(
+        "--kind", type=click.Choice(["single-label", "multi-label", "regression"]), help="Instead of the guess."
+    ),
+    click.option("--group", help="Column whose groups, such as patients, must not straddle a split."),
+    click.option("--weight", help="Column with a weight for each example."),
+    click.option("--valid", type=float, default=0.2, show_default=True, help="Share for validation, when not given."),
+    click.option("--test", type=float, default=0.2, show_default=True, help="Share for testing, when not given."),
+)
+
+source_options = decorated(
+    click.option("--trust-code", is_flag=True, help="Run the user's own function that builds a network."),
+    click.option("--size", type=int, help="Pixels a side, instead of what the source says."),
+    click.option("--mean", help="Per channel, such as 0.485,0.456,0.406."),
+    click.option("--std", help="Per channel."),
+    click.option("--range", "white", type=float, help="Value of a white pixel: 1 or 255."),
+)
+
+
+def found_source(
+    reference: str, *, trust_code: bool, size: int | None, mean: str | None, std: str | None, white: float | None
+) -> Any:
+    """The Source of a reference, with the preprocessing that the user gave."""
+    from transfuse.sources.references import find
+
+    return find(reference, trust_code=trust_code, size=size, mean=numbers(mean), std=numbers(std), range=white)
+
+
+def numbers(text: str | None) -> tuple[float, ...] | None:
+    """`0.5,0.5` as numbers; raises `UsageError`."""
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"Numbers must be separated by commas, such as 0.485,0.456,0.406, but are '{text}'.") from None
+
+
+def opened_task(data: str, options: dict[str, Any], seed: int, run: Run) -> Any:
+    """The Task that the data options describe."""
+    from transfuse.tasks.images import open_images
+
+    target = list(options.pop("target")) or None
+    return open_images(data, target=target, seed=seed, run=run, **options)
+
+
+def options_of_dataclass(kind: type) -> Decorator:
+    """One command-line option for each field of a dataclass, helped by the field's docstring; None when not given."""
+    documents = _field_documents(kind)
+    decorators = []
+    for field in dataclasses.fields(kind):
+        name = "--" + field.name.replace("_", "-")
+        help_text = f"{documents.get(field.name, '')} [default: {field.default}]".strip()
+        decorators.append(click.option(name, type=_click_type(field), default=None, help=help_text))
+    return decorated(*decorators)
+
+
+def _click_type(field: dataclasses.Field) -> Any:
+    if get_origin(field.type) is Literal:
+        return click.Choice(get_args(field.type))
+    return field.type if field.type in (int, float, str) else str
+
+
+def _field_documents(kind: type) -> dict[str, str]:
+    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body  # type: ignore[attr-defined]
+    documents = {}
+    for statement, following in zip(body, body[1:], strict=False):
+        documented = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+        if isinstance(statement, ast.AnnAssign) and documented:
+            documents[statement.target.id] = " ".join(str(following.value.value).split())  # type: ignore
+    return documents
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that the user gave."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def assignments(texts: tuple[str, ...]) -> dict[str, Any]:
+    """`NAME=VALUE` pairs; values are Python literals or else text."""
+    found = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise UsageError(f"`--set` must be given as NAME=VALUE, but is '{text}'.")
+        try:
+            found[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[name] = value
+    return found
+
+
+def class_weights(text: str | None) -> Any:
+    """`equal`, `balanced`, or `cat=2,dog=0.5`."""
+    if text is None or "=" not in text:
+        return text
+    pairs = (part.rpartition("=") for part in text.split(","))
+    try:
+        return {name: float(value) for name, _, value in pairs}
+    except ValueError:
+        raise UsageError(f"`--class-weights` must be like cat=2,dog=0.5, but is '{text}'.") from None
+
+
+def command_line() -> str:
+    """What the user typed."""
+    return shlex.join(["transfuse", *sys.argv[1:]])
+
+
+@contextlib.contextmanager
+def running(*, quiet: bool, budget: str | None = None, resumable: bool = False) -> Iterator[Run]:
+    """A run with progress on the terminal; `resumable` work keeps checkpoints until it has ended."""
+    import time
+
+    from transfuse.reporting.progress import watching
+    from transfuse.sources.cache import default_folder
+
+    checkpoints = default_folder() / "runs" / of_value([str(Path.cwd()), *sys.argv[1:]])[:24] if resumable else None
+    deadline = time.monotonic() + seconds(budget) if budget else None
+    with watching(Console(stderr=True), quiet=quiet) as watch:
+        yield Run(deadline=deadline, checkpoints=checkpoints, watch=watch)
+    if checkpoints:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def show_report(report: Report, form: str, extra: dict[str, Any] | None = None) -> None:
+    """Print a report as a table or as JSON."""
+    if form == "json":
+        click.echo(json.dumps({"title": report.title, "rows": plain(report.rows), "summary": list(report.summary),
+                               "warnings": plain(report.warnings), **(extra or {})}, ensure_ascii=False))  # fmt: skip
+        return
+    from transfuse.reporting.terminal import show
+
+    show(report, Console())
+    for name, value in (extra or {}).items():
+        click.echo(f"{name}: {value}")
+
+
+def saved(model: Model, out: str, form: str) -> None:
+    """Save a model with its report, print both and where they are."""
+    folder = model.save(out)
+    assert model.report is not None
+    show_report(model.report, form, {"model": str(folder), "report": str(folder / "report.html")})
+
+
+def sorted_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Options of training (those that were given), of the data, of the source."""
+    data = {name: options.pop(name) for name in ("target", "path_column", "kind", "group", "weight", "valid", "test")}
+    source = {name: options.pop(name) for name in ("trust_code", "size", "mean", "std", "white")}
+    settings = assignments(options.pop("settings"))
+    options["class_weights"] = class_weights(options["class_weights"])
+    return {**given(options), **settings}, data, source

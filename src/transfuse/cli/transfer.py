@@ -1,0 +1,49 @@
+"""transfuse transfer: one source, one method."""
+
+from typing import Any
+
+import click
+
+from transfuse.cli import shared
+from transfuse.training.options import Fit
+
+
+@click.command("transfer")
+@click.argument("source")
+@click.argument("data", type=click.Path())
+@click.option("--method", default="finetune", show_default=True, help="See `transfuse methods`.")
+@click.option("--out", default="model", show_default=True, help="Folder of the saved model and its report.")
+@click.option("--name", help="Name of the model.")
+@click.option("--budget", help="Time limit, such as 10m; steps are cut to keep it.")
+@click.option("--head", help="linear, mlp or cosine.")
+@click.option("--hidden", type=int, help="Units of the hidden layer of an mlp head.")
+@click.option("--activation", help="Of an mlp head: relu, gelu, silu, tanh, leaky_relu or elu.")
+@click.option("--dropout", type=float, help="0..1, before the last layer.")
+@click.option("--set", "settings", multiple=True, help="NAME=VALUE of the method, such as alpha=0.1.")
+@shared.source_options
+@shared.data_options
+@shared.options_of_dataclass(Fit)
+@shared.as_format
+def command(
+    source: str,
+    data: str,
+    method: str,
+    out: str,
+    name: str | None,
+    budget: str | None,
+    form: str,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Adapt SOURCE to the labelled pictures in DATA by one METHOD, and measure the result."""
+    head = shared.given({part: options.pop(part) for part in ("head", "hidden", "activation", "dropout")})
+    fit_options, data_options, source_options = shared.sorted_options(options)
+    with shared.running(quiet=quiet, budget=budget, resumable=True) as run:
+        from transfuse.transferring.transfer import transfer
+
+        task = shared.opened_task(data, data_options, fit_options.get("seed", 0), run)
+        found = shared.found_source(source, **source_options)
+        model = transfer(
+            found, task, method=method, name=name, run=run, command=shared.command_line(), **head, **fit_options
+        )
+        shared.saved(model, out, form)

@@ -1,0 +1,69 @@
+"""What a model answers on examples, measured: the raw material of every report.
+
+Letters: N examples, C classes or target columns.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from transfuse.core.nouns import Examples, Kind, Model
+from transfuse.core.runs import Run
+from transfuse.measuring.intervals import interval
+from transfuse.measuring.metrics import METRICS, PRIMARY
+from transfuse.predicting.predict import probabilities
+
+Measured = Mapping[str, float]
+"""`value`, `low`, `high`, `n`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assessment:
+    """A model's answers on one split, with the truth."""
+
+    kind: Kind
+    classes: tuple[str, ...]
+    examples: Examples
+    outputs_NC: np.ndarray
+    """Calibrated probabilities, or values in the user's units."""
+
+    @property
+    def targets(self) -> np.ndarray:
+        """Class indices (N,), or labels or values (N, C)."""
+        return self.examples.targets
+
+    def measured(self, name: str, *, seed: int = 0) -> Measured:
+        """A metric with its bootstrap interval."""
+        return interval(self.kind, name, self.targets, self.outputs_NC, seed=seed, groups=self.examples.groups)
+
+    def all_measured(self, *, seed: int = 0) -> dict[str, Measured]:
+        """Every metric of the kind, the primary one first."""
+        names = sorted(METRICS[self.kind], key=lambda name: name != PRIMARY[self.kind])
+        return {name: self.measured(name, seed=seed) for name in names}
+
+
+def assess(model: Model, examples: Examples, *, run: Run = Run()) -> Assessment:
+    """Ask the model for every example of a split."""
+    outputs_NC = probabilities(model, examples.items, run=run)
+    return Assessment(kind=model.kind, classes=model.classes, examples=examples, outputs_NC=outputs_NC)
+
+
+def headline(kind: Kind) -> tuple[str, ...]:
+    """The metrics of a leaderboard, the deciding one first."""
+    columns: dict[Kind, tuple[str, ...]] = {
+        "single-label": ("accuracy", "balanced_accuracy", "log_loss", "calibration_error"),
+        "multi-label": ("average_precision", "f1", "auc", "calibration_error"),
+        "regression": ("rmse", "mae", "r2"),
+    }
+    return columns[kind]
+
+
+def plain_row(name: str, assessment: Assessment, *, seed: int = 0, **extra: Any) -> dict[str, Any]:
+    """One row of a leaderboard."""
+    return {
+        "model": name,
+        **{column: assessment.measured(column, seed=seed) for column in headline(assessment.kind)},
+        **extra,
+    }

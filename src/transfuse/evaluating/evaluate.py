@@ -1,0 +1,45 @@
+"""Model x Task -> Report."""
+
+from pathlib import Path
+from typing import Any
+
+from transfuse.core.nouns import Model, Report, Section, Task
+from transfuse.core.provenance import plain
+from transfuse.core.runs import Run
+from transfuse.evaluating.assessing import assess
+from transfuse.evaluating.sections import detailed
+from transfuse.predicting.folder import load
+from transfuse.tasks.images import open_split
+
+
+def evaluate(
+    model: Model | str | Path,
+    data: Any,
+    *,
+    split: str = "test",
+    seed: int = 0,
+    trust_code: bool = False,
+    run: Run = Run(),
+    command: str = "",
+) -> Report:
+    """Measure a model on labelled examples: every metric of its kind, with n and a bootstrap interval.
+
+    `data` is a Task (its `split` is read), or whatever a Task can be opened from; class folders are matched to the
+    model's classes by name. Raises `DataError` for classes that the model does not know.
+    """
+    model = model if isinstance(model, Model) else load(model, trust_code=trust_code)
+    if isinstance(data, Task):
+        examples, warnings = data.splits[split], data.warnings
+    else:
+        examples, warnings = open_split(data, classes=model.classes, kind=model.kind, split=split, run=run)
+    assessment = assess(model, examples, run=run)
+    rows = [{"metric": name, "value": value} for name, value in assessment.all_measured(seed=seed).items()]
+    provenance = Section(kind="provenance", title="How the model was made", content=plain(model.provenance))
+    return Report(
+        title=f"{model.name} on {len(examples)} examples",
+        columns=("metric", "value"),
+        rows=tuple(rows),
+        sections=(*detailed(assessment), provenance),
+        warnings=tuple(warnings),
+        command=command,
+    )

@@ -1,0 +1,94 @@
+"""The proof: every candidate on the test split, read once, and what the differences are worth in words."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from transfuse.core.durations import spoken
+from transfuse.core.nouns import DataWarning, Model, Report, Section, Task
+from transfuse.core.provenance import plain
+from transfuse.evaluating.assessing import Assessment, assess, plain_row
+from transfuse.evaluating.compare import difference, in_words
+from transfuse.evaluating.sections import detailed
+from transfuse.fitting.candidates import Candidate
+from transfuse.measuring.metrics import PRIMARY
+from transfuse.transferring.transfer import learning_curves
+
+if TYPE_CHECKING:
+    from transfuse.fitting.fit import _Progress
+
+
+def evidence(
+    model: Model, chosen: Candidate, progress: "_Progress", task: Task, *, command: str, budget: float, started: float
+) -> dict[str, Any]:
+    """`metrics` and `report` of the model that `fit` gives."""
+    split = "test" if "test" in task.splits else "valid"
+    everyone = progress.candidates if chosen in progress.candidates else [chosen, *progress.candidates]
+    assessments = {candidate.name: assess(candidate.model, task.splits[split]) for candidate in everyone}
+    rows = [_row(candidate, assessments[candidate.name]) for candidate in everyone]
+    rows.sort(key=lambda row: row["validation"], reverse=True)
+    spent = time.monotonic() - started
+    sections = [
+        learning_curves({c.name: c.outcome for c in everyone}, PRIMARY[task.kind]),
+        *detailed(assessments[chosen.name]),
+        Section(kind="provenance", title="How it was made", content=plain(model.provenance)),
+    ]
+    report = Report(
+        title=f"{task.name}: {chosen.name}",
+        columns=tuple(rows[0]),
+        rows=tuple(rows),
+        summary=(
+            f"Chosen on the validation split: {chosen.name}.",
+            *_findings(chosen, everyone, assessments, split),
+            *progress.notes,
+            f"Took {spoken(spent)} of a budget of {spoken(budget)}."
+            + (" Stopped by the user." if progress.interrupted else ""),
+        ),
+        sections=tuple(section for section in sections if section.kind != "curves" or section.content["series"]),
+        warnings=(*progress.warnings, *task.warnings, *_about_split(split)),
+        command=command,
+    )
+    return {"metrics": {split: assessments[chosen.name].all_measured()}, "report": report}
+
+
+def _row(candidate: Candidate, assessment: Assessment) -> dict[str, Any]:
+    return plain_row(
+        candidate.name, assessment, validation=round(candidate.score[0], 4), seconds=round(candidate.seconds, 1)
+    )
+
+
+def _findings(
+    chosen: Candidate, everyone: list[Candidate], assessments: dict[str, Assessment], split: str
+) -> list[str]:
+    """The chosen model against scratch and against the best probe, by paired differences."""
+    findings = []
+    metric = PRIMARY[assessments[chosen.name].kind]
+    transferred = max((c for c in everyone if c.method != "scratch"), key=lambda c: c.score)
+    scratch = next((c for c in everyone if c.method == "scratch"), None)
+    probe = max((c for c in everyone if c.method == "probe"), key=lambda c: c.score)
+    if scratch is None:
+        findings.append("What transfer bought was not measured: nothing was trained from scratch.")
+    else:
+        gap = difference(assessments[transferred.name], assessments[scratch.name])
+        findings.append(_what_transfer_bought(transferred, scratch, gap, metric))
+    if probe is not chosen:
+        gap = difference(assessments[chosen.name], assessments[probe.name])
+        findings.append(in_words(chosen.name, probe.name, metric, gap))
+    return [f"{finding} [{split} split]" for finding in findings]
+
+
+def _what_transfer_bought(best: Candidate, scratch: Candidate, gap: dict[str, float], metric: str) -> str:
+    sentence = in_words(best.name, scratch.name, metric, gap)
+    if gap["high"] < 0:
+        return f"NEGATIVE TRANSFER. {sentence} The source hurts here."
+    if gap["low"] <= 0:
+        return f"Transfer is not proven to help. {sentence}"
+    return f"Transfer helped. {sentence}"
+
+
+def _about_split(split: str) -> list[DataWarning]:
+    if split == "test":
+        return []
+    message = (
+        "There is no test split: the figures are of the validation split, on which choices were made, and flatter."
+    )
+    return [DataWarning(code="no-test", message=message)]

@@ -1,0 +1,107 @@
+"""A Model as a folder: tensors in safetensors, everything else in one JSON file, a card for people.
+
+Opening a folder runs no code from it: the network is rebuilt by our code from plain values.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transfuse.core import atomic, digests
+from transfuse.core.errors import ModelError
+from transfuse.core.nouns import Model
+from transfuse.core.provenance import plain, step_from
+from transfuse.predicting.card import card
+from transfuse.sources.bodies import feature_size
+from transfuse.sources.network import Network, head_from
+from transfuse.sources.opening import rebuild
+from transfuse.sources.preprocessing import from_plain
+from transfuse.weights.files import read_tensors, write_tensors
+from transfuse.weights.matching import load_into
+
+SCHEMA = 1
+DOCUMENT, TENSORS, REPORT, CARD = "model.json", "model.safetensors", "report.html", "README.md"
+
+
+def save(model: Model, folder: str | Path) -> Path:
+    """Write the folder atomically: an older one is replaced only when the new one is complete."""
+    folder = Path(folder)
+    if folder.exists() and not (folder / DOCUMENT).exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ModelError(f"'{folder}' exists and is not a saved Model, so it is not replaced. Choose another folder.")
+    with atomic.writing_folder(folder) as part:
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
+        write_tensors(part / TENSORS, tensors, {"format": "pt"})
+        text = json.dumps(_document(model, digests.of_file(part / TENSORS)), indent=2, ensure_ascii=False)
+        (part / DOCUMENT).write_text(text, encoding="utf-8")
+        (part / CARD).write_text(card(model), encoding="utf-8")
+        if model.report is not None:
+            model.report.save(part / REPORT)
+            model.report.save(part / "report.json")
+    return folder
+
+
+def load(folder: str | Path, *, trust_code: bool = False) -> Model:
+    """Open a saved Model; raises `ModelError` when a file is missing or was changed after it was written.
+
+    `trust_code` is needed only for a network that was built by the user's own function.
+    """
+    folder = Path(folder)
+    document = read_document(folder)
+    if digests.of_file(folder / TENSORS) != document["digest"]:
+        raise ModelError(
+            f"'{folder / TENSORS}' is not the file that was saved: its digest differs. Restore the folder."
+        )
+    tensors = read_tensors(folder / TENSORS)
+    body = rebuild(document["builder"], trust_code=trust_code)
+    head = head_from(document["head"], document["feature_size"], len(document["classes"]))
+    network = Network(body, head)
+    load_into(network, tensors)
+    network.eval()
+    known = {
+        name: document[name]
+        for name in ("name", "modality", "kind", "builder", "head", "temperature", "metrics", "licence")
+    }
+    scale = document["target_scale"]
+    return Model(
+        **known,
+        classes=tuple(document["classes"]),
+        preprocessing=from_plain(document["preprocessing"]),
+        provenance=step_from(document["provenance"]),
+        target_scale=(tuple(scale[0]), tuple(scale[1])) if scale else None,
+        network=network,
+    )
+
+
+def read_document(folder: Path) -> dict[str, Any]:
+    """The JSON of a saved Model, its schema checked."""
+    missing = [name for name in (DOCUMENT, TENSORS) if not (folder / name).is_file()]
+    if missing:
+        raise ModelError(f"'{folder}' must be a saved Model's folder, but has no {' and no '.join(missing)}.")
+    try:
+        document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
+        schema = document["schema"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"'{folder / DOCUMENT}' must be a saved Model's JSON, but cannot be read: {error}.") from error
+    if schema != SCHEMA:
+        raise ModelError(f"'{folder}' has schema {schema}; this version of transfuse reads {SCHEMA}.")
+    return document
+
+
+def _document(model: Model, digest: str) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "name": model.name,
+        "modality": model.modality,
+        "kind": model.kind,
+        "classes": list(model.classes),
+        "builder": plain(model.builder),
+        "feature_size": feature_size(model.network.body, model.preprocessing),
+        "head": plain(model.head),
+        "preprocessing": plain(model.preprocessing),
+        "temperature": model.temperature,
+        "target_scale": plain(model.target_scale),
+        "licence": model.licence,
+        "metrics": plain(model.metrics),
+        "digest": digest,
+        "provenance": plain(model.provenance),
+    }

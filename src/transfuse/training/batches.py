@@ -1,0 +1,135 @@
+"""Batches as a pure function of the step: neither workers nor an interruption can change them.
+
+Letters: N examples, B examples of a batch, H W height and width, K cached views.
+"""
+
+import concurrent.futures
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transfuse.core.nouns import Examples, Preprocessing
+from transfuse.core.randomness import key
+from transfuse.sources.preprocessing import normalise
+from transfuse.tasks.augmenting import Augmentation, augment
+from transfuse.tasks.loading import batch as decode_batch
+
+_IN_MEMORY = 2 << 30  # bytes of decoded pictures that are kept rather than decoded in every pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What a loss sees."""
+
+    x: Tensor
+    """float32 (B, channels, H, W) normalised pictures, or (B, ...) activations of a frozen prefix."""
+    y: Tensor
+    weights_B: Tensor
+    index_B: Tensor
+    """Positions in the training split."""
+
+
+class Inputs(Protocol):
+    """Where examples come from: pictures, or activations cached earlier."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, index_B: np.ndarray, view: int | None) -> Tensor:
+        """Inputs of these examples as the network takes them; `view` None is the clean one."""
+        ...
+
+
+class Pictures:
+    """Pictures of a split, decoded once when they fit into memory."""
+
+    def __init__(
+        self, examples: Examples, preprocessing: Preprocessing, augmentation: Augmentation | None = None, seed: int = 0
+    ) -> None:
+        self.examples, self.preprocessing = examples, preprocessing
+        self.augmentation, self.seed = augmentation, seed
+        height, width = preprocessing.size
+        self._decoded: np.ndarray | None = None
+        if len(examples) * height * width * preprocessing.channels <= _IN_MEMORY:
+            self._decoded = decode_batch(examples.items, preprocessing)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def take(self, index_B: np.ndarray, view: int | None) -> Tensor:
+        """float32 (B, channels, H, W), augmented by (seed, example, view)."""
+        pictures = self._pictures(index_B)
+        if view is not None and self.augmentation is not None:
+            keys = [key(self.seed, self.examples.digests[i], view) for i in index_B]
+            return normalise(augment(pictures, keys, self.augmentation), self.preprocessing)
+        return normalise(pictures, self.preprocessing)
+
+    def _pictures(self, index_B: np.ndarray) -> np.ndarray:
+        if self._decoded is not None:
+            return self._decoded[index_B]
+        return decode_batch([self.examples.items[i] for i in index_B], self.preprocessing)
+
+
+class Activations:
+    """Activations of a frozen prefix: of the clean pictures, and of K augmented views of each, view by view."""
+
+    def __init__(self, clean: np.ndarray, seen: np.ndarray | None = None) -> None:
+        self.clean, self.seen = clean, seen
+
+    def __len__(self) -> int:
+        return len(self.clean)
+
+    def take(self, index_B: np.ndarray, view: int | None) -> Tensor:
+        """float32 (B, ...): view modulo K when views are cached, the clean pictures' otherwise."""
+        if view is None or self.seen is None:
+            return torch.from_numpy(np.asarray(self.clean[index_B], dtype=np.float32))
+        views = len(self.seen) // len(self.clean)
+        rows = (view % views) * len(self.clean) + index_B
+        return torch.from_numpy(np.asarray(self.seen[rows], dtype=np.float32))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """The training split in an order keyed by (seed, pass)."""
+
+    inputs: Inputs
+    targets: Tensor
+    weights_N: np.ndarray
+    batch_size: int
+    seed: int
+
+    def at(self, step: int) -> Batch:
+        """The batch of a step; every pass shows each example once, batches run on across passes."""
+        count = len(self.inputs)
+        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        passes_B, places_B = positions // count, positions % count
+        index_B = np.empty(self.batch_size, dtype=np.int64)
+        pieces = []
+        for number in np.unique(passes_B):
+            mine = passes_B == number
+            index_B[mine] = self._order(int(number))[places_B[mine]]
+            pieces.append(self.inputs.take(index_B[mine], int(number)))
+        return Batch(
+            x=pieces[0] if len(pieces) == 1 else torch.cat(pieces),
+            y=self.targets[torch.from_numpy(index_B)],
+            weights_B=torch.from_numpy(self.weights_N[index_B]),
+            index_B=torch.from_numpy(index_B),
+        )
+
+    def ahead(self, start: int, stop: int) -> Iterator[Batch]:
+        """Batches of the steps start..stop-1, the next one prepared while the last one is used."""
+        if start >= stop:
+            return
+        with concurrent.futures.ThreadPoolExecutor(1, "batches") as pool:
+            coming = pool.submit(self.at, start)
+            for step in range(start + 1, stop + 1):
+                batch = coming.result()
+                if step < stop:
+                    coming = pool.submit(self.at, step)
+                yield batch
+
+    def _order(self, number: int) -> np.ndarray:
+        return np.random.default_rng(key(self.seed, "order", number)).permutation(len(self.inputs))

@@ -1,0 +1,78 @@
+"""Where a killed training run resumes: one safetensors file, replaced atomically, no pickle in it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from transfuse.training.averaging import Average
+from transfuse.weights.files import read_metadata, read_tensors, write_tensors
+
+_NAME = "training.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """All that a step of training depends on, beside the data."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: Average | None
+    best: dict[str, Tensor]
+    progress: dict[str, Any]
+    """Plain values: step, history, best metrics, validations since the best."""
+
+
+def save(folder: Path, state: State, fingerprint: str) -> None:
+    """Write the state; the fingerprint says which run it belongs to."""
+    tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
+    if state.average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in state.average.tensors.items()}
+    for place, values in state.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{place}.{name}": value for name, value in values.items() if value is not None}
+    updates = state.average.updates if state.average else 0
+    metadata = {"fingerprint": fingerprint, "progress": json.dumps(state.progress), "updates": str(updates)}
+    write_tensors(folder / _NAME, tensors, metadata)
+
+
+def restore(folder: Path, state: State, fingerprint: str) -> bool:
+    """Fill `state` from the folder; False when there is nothing there that belongs to this run."""
+    path = folder / _NAME
+    if not path.exists():
+        return False
+    metadata = read_metadata(path)
+    if metadata.get("fingerprint") != fingerprint:
+        return False
+    tensors = read_tensors(path)
+    state.network.load_state_dict(_under("network.", tensors))
+    state.best.update(_under("best.", tensors))
+    if state.average is not None:
+        for name, tensor in _under("average.", tensors).items():
+            state.average.tensors[name].copy_(tensor)
+        state.average.updates = int(metadata["updates"])
+    _restore_optimizer(state.optimizer, _under("optimizer.", tensors))
+    state.progress.update(json.loads(metadata["progress"]))
+    return True
+
+
+def discard(folder: Path) -> None:
+    """Remove the checkpoint of a run that has ended."""
+    (folder / _NAME).unlink(missing_ok=True)
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    document = optimizer.state_dict()
+    document["state"] = {}
+    for name, tensor in tensors.items():
+        place, entry = name.split(".", 1)
+        document["state"].setdefault(int(place), {})[entry] = tensor
+    optimizer.load_state_dict(document)

@@ -1,0 +1,49 @@
+"""probe: a linear head on frozen features, its regularisation chosen by cross-validation.
+
+Relations: the fastest method, the start of `finetune`, and the yardstick for both.
+"""
+
+from typing import Literal
+
+from transfuse.core.nouns import Source, Task
+from transfuse.core.runs import Run
+from transfuse.measuring.metrics import PRIMARY
+from transfuse.predicting.predict import activated
+from transfuse.sources.network import Network
+from transfuse.sources.opening import open_source
+from transfuse.training.options import Fit
+from transfuse.transferring.outcome import HeadShape, Outcome
+from transfuse.transferring.starting import probed, seeded_head, set_linear
+from transfuse.transferring.targets import scored, target_scale
+
+
+def probe(
+    source: Source,
+    task: Task,
+    *,
+    run: Run = Run(),
+    fit: Fit = Fit(),
+    solver: Literal["auto", "ridge", "logistic"] = "auto",
+) -> Outcome:
+    """A linear head on the source's frozen, pooled features; calibrated by out-of-fold logits.
+
+    `solver` is `ridge` (closed form), `logistic`, or `auto`: the better of the two out of fold.
+    """
+    opened = open_source(source, seed=fit.seed)
+    head = probed(opened, task, fit=fit, run=run, method=solver)
+    linear = seeded_head(opened.feature_size, len(task.classes), HeadShape(), fit.seed)
+    set_linear(linear, head, task)
+    outputs_NC = activated(head.out_of_fold_NC, task.kind, temperature=head.temperature)
+    out_of_fold = scored(task.kind, task.splits["train"].targets, outputs_NC)
+    return Outcome(
+        network=Network(opened.body, linear),
+        builder=opened.source.builder,
+        preprocessing=source.preprocessing,
+        target_scale=target_scale(task),
+        facts={
+            "solver": head.method,
+            "strength": head.strength,
+            "out_of_fold": {PRIMARY[task.kind]: out_of_fold[PRIMARY[task.kind]], "loss": out_of_fold["loss"]},
+        },
+        licence=source.licence,
+    )

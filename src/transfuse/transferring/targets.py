@@ -1,0 +1,83 @@
+"""Targets as a network learns them, and the validation that decides.
+
+Letters: N examples, C classes or target columns.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from transfuse.core.errors import DataError
+from transfuse.core.nouns import Kind, Task
+from transfuse.measuring.metrics import PRIMARY, higher_is_better, measure
+from transfuse.predicting.predict import activated
+from transfuse.training.batches import Inputs
+
+TargetScale = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def target_scale(task: Task) -> TargetScale | None:
+    """Mean and standard deviation of each target column on the training split; None unless regression."""
+    if task.kind != "regression":
+        return None
+    targets_NC = task.splits["train"].targets.astype(np.float64)
+    deviation_C = targets_NC.std(0)
+    deviation_C[deviation_C == 0] = 1.0
+    return tuple(targets_NC.mean(0).tolist()), tuple(deviation_C.tolist())
+
+
+def as_tensor(targets: np.ndarray, scale: TargetScale | None) -> Tensor:
+    """Class indices as int64 (N,), labels or standardised values as float32 (N, C)."""
+    if scale is not None:
+        targets = (targets - np.asarray(scale[0])) / np.asarray(scale[1])
+    return torch.from_numpy(targets.astype(np.int64 if targets.ndim == 1 else np.float32))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """The validation split as a function from a network to metrics."""
+
+    inputs: Inputs
+    targets: np.ndarray
+    kind: Kind
+    scale: TargetScale | None
+    batch_size: int = 128
+
+    def logits(self, network: nn.Module) -> np.ndarray:
+        """float32 (N, C) in evaluation mode."""
+        device = next(network.parameters()).device
+        network.eval()
+        places = np.arange(len(self.inputs))
+        with torch.inference_mode():
+            blocks = [
+                network(self.inputs.take(places[start : start + self.batch_size], None).to(device))
+                .float()
+                .cpu()
+                .numpy()
+                for start in range(0, len(places), self.batch_size)
+            ]
+        return np.concatenate(blocks)
+
+    def __call__(self, network: nn.Module) -> Mapping[str, float]:
+        """`score` (higher is better), `loss`, and the primary metric under its own name."""
+        outputs_NC = activated(self.logits(network), self.kind, target_scale=self.scale)
+        return scored(self.kind, self.targets, outputs_NC)
+
+
+def scored(kind: Kind, targets: np.ndarray, outputs_NC: np.ndarray) -> dict[str, float]:
+    """The primary metric as `score` (higher is better) and the loss that breaks its ties."""
+    metrics = measure(kind, targets, outputs_NC)
+    name = PRIMARY[kind]
+    score = metrics[name] if higher_is_better(name) else -metrics[name]
+    loss = metrics["rmse" if kind == "regression" else "log_loss"]
+    return {"score": score, "loss": loss, name: metrics[name]}
+
+
+def require_splits(task: Task) -> None:
+    """Raise `DataError` when there is nothing to train or to validate on."""
+    for name in ("train", "valid"):
+        if name not in task.splits or not len(task.splits[name]):
+            raise DataError(f"The task '{task.name}' must have examples in its '{name}' split, but has none.")

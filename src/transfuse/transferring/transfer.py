@@ -1,0 +1,172 @@
+"""The door of the room: Source x Task -> Model, the step recorded, the evidence beside it."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import transfuse
+from transfuse.core.nouns import DataWarning, Model, Report, Section, Source, Step, Task
+from transfuse.core.provenance import options_of, plain
+from transfuse.core.runs import Run
+from transfuse.evaluating.assessing import Assessment, assess, plain_row
+from transfuse.evaluating.sections import detailed
+from transfuse.measuring.metrics import PRIMARY
+from transfuse.sources.references import find
+from transfuse.tasks.images import open_images
+from transfuse.transferring.options import arranged
+from transfuse.transferring.outcome import Outcome
+
+
+def transfer(
+    source: Source | str | Path,
+    data: Any,
+    *,
+    method: str = "finetune",
+    name: str | None = None,
+    trust_code: bool = False,
+    run: Run = Run(),
+    command: str = "",
+    **options: Any,
+) -> Model:
+    """Adapt one source to one task by one method, and measure the result on the test split, once.
+
+    Args:
+        source: A Source or a reference such as `timm:resnet18`.
+        data: A Task, or whatever one can be opened from.
+        method: A name in `transferring.methods.METHODS`.
+        name: Name of the model; by default made of method, source and task.
+        trust_code: Allow a source that is built by the user's own function.
+        run: Deadline, checkpoint folder, watcher.
+        command: What repeats this, for the report.
+        options: Of the method: `steps`, `rate`, `loss`, `class_weights`, `head`, ... (see `Fit`, `HeadShape`).
+
+    Raises:
+        UnknownName: A method or an option that does not exist.
+        UsageError, DataError, SourceError, WeightsError: See their docstrings.
+    """
+    task = data if isinstance(data, Task) else open_images(data, seed=options.get("seed", 0), run=run)
+    source = find(str(source), trust_code=trust_code) if not isinstance(source, Source) else source
+    model, outcome = carried_out(source, task, method=method, name=name, run=run, options=options)
+    return replace(model, **_evidence(model, outcome, task, run, command))
+
+
+def carried_out(
+    source: Source, task: Task, *, method: str, name: str | None, run: Run, options: dict[str, Any]
+) -> tuple[Model, Outcome]:
+    """Call the method and record the step; nothing is read from the test split."""
+    function, arguments = arranged(method, options)
+    started = time.monotonic()
+    outcome: Outcome = function(source, task, run=run, **arguments)
+    step = Step(
+        verb="transfer",
+        method=method,
+        options={**options_of(function, arguments), "run": None, "found": plain(outcome.facts)},
+        inputs=(described(source), described(task)),
+        digests={"source": source.digest, "task": task.digest},
+        seconds=round(time.monotonic() - started, 3),
+        version=transfuse.__version__,
+    )
+    return as_model(outcome, task, step, name or f"{method} of {source.name} on {task.name}"), outcome
+
+
+def as_model(outcome: Outcome, task: Task, step: Step, name: str) -> Model:
+    """A method's outcome as a Model."""
+    outcome.network.eval().requires_grad_(False)
+    return Model(
+        name=name,
+        kind=task.kind,
+        classes=task.classes,
+        preprocessing=outcome.preprocessing,
+        builder=outcome.builder,
+        head=plain(outcome.head),
+        network=outcome.network.cpu(),
+        temperature=outcome.temperature,
+        target_scale=outcome.target_scale,
+        provenance=step,
+        licence=outcome.licence,
+    )
+
+
+def described(noun: Source | Task) -> Step:
+    """Where a source or a task came from, as a leaf of the provenance tree."""
+    if isinstance(noun, Source):
+        facts = {"reference": noun.reference, "licence": noun.licence, "preprocessing": plain(noun.preprocessing)}
+        return Step(verb="source", method=noun.name, options=facts, digests={"source": noun.digest})
+    sizes = {split: len(examples) for split, examples in noun.splits.items()}
+    facts = {
+        "kind": noun.kind,
+        "classes": len(noun.classes),
+        "examples": sizes,
+        "seed": noun.seed,
+        **plain(noun.description),
+    }
+    return Step(verb="task", method=noun.name, options=facts, digests={"task": noun.digest})
+
+
+def learning_curves(outcomes: dict[str, Outcome], metric: str) -> Section:
+    """The validation metric against the steps of everything that was trained."""
+    series = [
+        {"name": name, "points": [[point["step"], point[metric]] for point in outcome.curves]}
+        for name, outcome in outcomes.items()
+        if outcome.curves
+    ]
+    return Section(
+        kind="curves", title="Learning curves", content={"x": "step", "y": f"validation {metric}", "series": series}
+    )
+
+
+def _evidence(model: Model, outcome: Outcome, task: Task, run: Run, command: str) -> dict[str, Any]:
+    """Metrics and report; on the validation split, and said so, when there is no test split."""
+    split = "test" if "test" in task.splits else "valid"
+    assessment = assess(model, task.splits[split], run=run)
+    sections = [
+        *detailed(assessment),
+        Section(kind="provenance", title="How it was made", content=plain(model.provenance)),
+    ]
+    if outcome.curves:
+        sections.insert(0, learning_curves({model.provenance.method: outcome}, PRIMARY[task.kind]))
+    warnings = list(task.warnings)
+    if split == "valid":
+        warnings.append(
+            DataWarning(
+                code="no-test", message="There is no test split: the figures are of the validation split, and flatter."
+            )
+        )
+    return {
+        "metrics": {split: assessment.all_measured()},
+        "report": _report(model, assessment, sections, warnings, command),
+    }
+
+
+def _report(
+    model: Model, assessment: Assessment, sections: list[Section], warnings: list[DataWarning], command: str
+) -> Report:
+    row = plain_row(model.provenance.method, assessment, seconds=model.provenance.seconds)
+    found = model.provenance.options["found"]
+    return Report(
+        title=model.name,
+        columns=tuple(row),
+        rows=(row,),
+        summary=tuple(_sentences(found)),
+        sections=tuple(sections),
+        warnings=tuple(warnings),
+        command=command,
+    )
+
+
+def _sentences(found: dict[str, Any]) -> list[str]:
+    sentences = []
+    if "rate" in found:
+        searched = (
+            f", the best of {len({t['rate'] for t in found['rate_search']})} tried" if found["rate_search"] else ""
+        )
+        sentences.append(
+            f"Trained for {found['steps']} steps at a learning rate of {found['rate']:g}{searched}; stopped by {found['stopped_by']}."
+        )
+        sentences.append(f"Augmentation: {found['augmentation']}.")
+    if "interpolation" in found:
+        sentences.append(
+            f"Kept {found['interpolation']['alpha']:.0%} of the way from the source to the trained weights."
+        )
+    return sentences
