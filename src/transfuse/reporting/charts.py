@@ -15,8 +15,8 @@ SERIES = 8
 """Number of different line colours in the style sheet."""
 
 _WIDE, _HIGH = 420, 270
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 40
-_COUNTS_UP_TO = 25
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 12, 40
+COUNTS_UP_TO = 25
 """Classes up to which a confusion matrix has its counts written into the cells."""
 
 
@@ -90,19 +90,19 @@ def confusion(content: Mapping[str, Any]) -> Markup:
     """Heat map: rows are the truth, columns the answers, darkness the share of the row."""
     names, counts = [str(name) for name in content["classes"]], content["counts"]
     c = len(names)
-    side = 32 if c <= 12 else 26 if c <= _COUNTS_UP_TO else max(5, 560 // max(c, 1))
+    side = 32 if c <= 12 else 26 if c <= COUNTS_UP_TO else max(5, 560 // max(c, 1))
     labelled = side >= 11
-    margin = 16 + (7 * min(14, max(map(len, names), default=0)) if labelled else 10)
+    margin = 34 + (7 * min(14, max(map(len, names), default=0)) if labelled else 10)
     right = sum(counts[i][i] for i in range(c))
     label = f"Confusion matrix of {c} classes: {right} of {sum(map(sum, counts))} answers are right"
-    parts = [_cells(counts, side, written=c <= _COUNTS_UP_TO)]
+    parts = [_cells(counts, side, written=c <= COUNTS_UP_TO)]
     if labelled:
         parts += [_labels(names, side)]
     size = margin + c * side + 2
     frame = Markup(
         '<rect class="frame" width="{0}" height="{0}"/><text class="axis" x="{1}" y="{2}">answer</text>'
         '<text class="axis" transform="translate({2} {1}) rotate(-90)">truth</text>'
-    ).format(c * side, c * side / 2, 10 - margin)
+    ).format(c * side, c * side / 2, 12 - margin)
     return Markup(
         '<svg class="heat" width="{0}" height="{0}" viewBox="{1} {1} {0} {0}" role="img" aria-label="{2}"'
         ' data-side="{3}">{4}{5}</svg>'
@@ -121,12 +121,12 @@ def most_confused(content: Mapping[str, Any], shown: int = 10) -> list[dict[str,
 
 
 def ticks(low: float, high: float, wanted: int) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten) from at most `low` to at least `high`."""
+    """Round numbers (1, 2, 2.5 or 5 times a power of ten) from at most `low` to at least `high`."""
     if low == high:
         low, high = low - (abs(low) * 0.1 or 1), high + (abs(high) * 0.1 or 1)
     raw = (high - low) / max(wanted - 1, 1)
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(i * step, 12) for i in range(first, last + 1)]
 
@@ -159,7 +159,8 @@ class _Plot:
             for t in self.x_ticks
         )
         return Markup(
-            '{}{}<text class="axis" x="{}" y="{}">{}</text><text class="axis" transform="translate(11 {}) rotate(-90)">{}</text>'
+            '{}{}<text class="axis" x="{}" y="{}">{}</text>'
+            '<text class="axis" transform="translate(11 {}) rotate(-90)">{}</text>'
         ).format(rules, marks, (_LEFT + _WIDE - _RIGHT) / 2, _HIGH - 6, x_name, (_TOP + floor) / 2, y_name)
 
 

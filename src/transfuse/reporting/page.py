@@ -7,7 +7,7 @@ lets nothing run but the page's own script (by its digest) and nothing load but 
 import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from transfuse.core.durations import spoken
 from transfuse.core.nouns import Report, Section
 from transfuse.core.provenance import plain
 from transfuse.reporting import charts
-from transfuse.reporting.values import best_row, cell, interval, measured, number, plain_number, section_kind
+from transfuse.reporting.values import DASH, best_row, cell, interval, measured, number, plain_number, section_kind
 
 TEMPLATES = Path(__file__).parent / "templates"
 _PICTURE = re.compile(r"data:image/(?:jpeg|png|webp|gif);base64,[A-Za-z0-9+/=]+")
@@ -74,10 +74,14 @@ def _sections(report: Report) -> list[dict[str, Any]]:
 
 def _drawn(section: Section, i: int) -> dict[str, Any]:
     kind = section_kind(section.kind)
-    view = {"table": table, "pictures": pictures, "curves": curves, "confusion": confusion}
-    content = view[kind](section.content) if kind in view else section.content
-    if kind == "reliability":
-        content = {"chart": charts.reliability(section.content), "error": number(section.content.get("error"))}
+    views: dict[str, Callable[[Any], Any]] = {
+        "table": table,
+        "pictures": pictures,
+        "curves": curves,
+        "confusion": confusion,
+        "reliability": reliability,
+    }
+    content = views[kind](section.content) if kind in views else section.content
     return {
         "id": f"section-{i}",
         "kind": kind,
@@ -135,7 +139,12 @@ def _head(column: str, values: Sequence[Any], charted: bool) -> dict[str, Any]:
 
 def _cell(value: Any, head: Mapping[str, Any], scale: tuple[float, float] | None) -> dict[str, Any]:
     held = plain_number(value)
-    drawn: dict[str, Any] = {"text": number(value), "small": "", "chart": "", "sort": "" if held is None else held}
+    drawn: dict[str, Any] = {
+        "text": cell(value, head["name"]),
+        "small": "",
+        "chart": "",
+        "sort": "" if held is None else held,
+    }
     if not measured(value):
         return drawn
     small = [interval(value)] if interval(value) else []
@@ -181,7 +190,7 @@ def curves(content: Mapping[str, Any]) -> dict[str, Any]:
         {
             "name": line["name"],
             "colour": i % charts.SERIES,
-            "last": number(line["points"][-1][1]) if line["points"] else "–",
+            "last": number(line["points"][-1][1]) if line["points"] else DASH,
         }
         for i, line in enumerate(lines)
     ]
@@ -192,4 +201,16 @@ def confusion(content: Mapping[str, Any]) -> dict[str, Any]:
     """The heat map, and in words the answers that go wrong most often."""
     columns = ["truth", "answer", "count", "share of truth"]
     wrong = charts.most_confused(content)
-    return {"chart": charts.confusion(content), "wrong": table({"columns": columns, "rows": wrong}) if wrong else None}
+    counts = content["counts"]
+    return {
+        "chart": charts.confusion(content),
+        "wrong": table({"columns": columns, "rows": wrong}) if wrong else None,
+        "dense": len(counts) > charts.COUNTS_UP_TO,
+        "classes": [str(name) for name in content["classes"]],
+        "counts": ";".join(f"{i},{j}:{n}" for i, row in enumerate(counts) for j, n in enumerate(row) if n),
+    }
+
+
+def reliability(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The chart and the calibration error."""
+    return {"chart": charts.reliability(content), "error": number(content.get("error"))}

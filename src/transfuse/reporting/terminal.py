@@ -81,7 +81,7 @@ def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Rendera
         table.add_column(Text(safe(column)), justify="left" if words else "right", overflow="fold")
     best = best_row(columns, rows)
     for i, row in enumerate(rows[:ROWS_SHOWN]):
-        cells = (Text(safe(cell(row.get(column, "")))) for column in columns)
+        cells = (Text(safe(cell(row.get(column, ""), column))) for column in columns)
         table.add_row(*cells, style="bold" if i == best else None)
     if len(rows) <= ROWS_SHOWN:
         return table

@@ -29,7 +29,13 @@ def number(value: Any, digits: int = 3) -> str:
     """A cell as text: three decimals for shares, thousands with thin spaces, a dash for what is unknown."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return DASH
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {number(item)}" for key, item in value.items()) or DASH
+    if isinstance(value, list | tuple):
+        return ", ".join(number(item) for item in value) or DASH
+    if not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int):
         return f"{value:,}".replace(",", THIN) if abs(value) >= 10_000 else str(value)
@@ -47,10 +53,10 @@ def interval(value: Mapping[str, Any]) -> str:
     return f"{number(float(low))}{joint}{number(float(high))}"
 
 
-def cell(value: Any) -> str:
-    """`0.913 (0.885–0.938, n=400)` for a measured value, `number` for others."""
+def cell(value: Any, column: str = "") -> str:
+    """`0.913 (0.885–0.938, n=400)` for a measured value, `number` for others; seconds with one decimal."""
     if not measured(value):
-        return number(value)
+        return number(value, 1 if column == "seconds" else 3)
     inside = [interval(value)] if interval(value) else []
     if value.get("n") is not None:
         inside.append(f"n={value['n']}")

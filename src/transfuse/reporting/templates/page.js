@@ -24,6 +24,20 @@ for (const table of tables) {
   Array.from(table.tHead.rows[0].cells).forEach((head, column) =>
     head.firstElementChild.addEventListener("click", () => sortBy(table, column)));
 }
+// Reading: a matrix too dense for written counts says what the pointer is at.
+for (const reading of document.querySelectorAll("output.reading")) {
+  const heat = reading.parentElement.querySelector("svg.heat");
+  const names = JSON.parse(reading.dataset.classes);
+  const counts = new Map(reading.dataset.counts.split(";").map((entry) => entry.split(":")));
+  const say = (event) => {
+    const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(heat.getScreenCTM().inverse());
+    const row = Math.floor(point.y / heat.dataset.side), column = Math.floor(point.x / heat.dataset.side);
+    if (row < 0 || column < 0 || row >= names.length || column >= names.length) return;
+    reading.textContent = `truth ${names[row]}, answer ${names[column]}: ${counts.get(`${row},${column}`) ?? 0}`;
+  };
+  heat.addEventListener("pointermove", say);
+  heat.addEventListener("pointerdown", say);
+}
 // Copying: through the clipboard where the browser allows it, by selecting the text elsewhere.
 for (const button of document.querySelectorAll("button.copy")) {
   button.addEventListener("click", async () => {
