@@ -54,7 +54,7 @@ def list_arrays(
 def list_memory(
     pictures: Any, targets: Any, *, group: Sequence[Any] | None = None, weight: Sequence[Any] | None = None
 ) -> Listing:
-    """Pictures (one array, or a sequence of paths, arrays or Pillow pictures) with one target, or one row of targets, each."""
+    """Pictures (one array, or a sequence of paths, arrays or Pillow pictures) and one target or row of targets each."""
     notes: tuple[DataWarning, ...] = ()
     if isinstance(pictures, np.ndarray) and pictures.dtype.kind not in "OUS":
         items, notes = _pictures(pictures, "the pictures")
@@ -133,7 +133,9 @@ def _parts(arrays: Mapping[str, np.ndarray], path: Path, target: str | None) -> 
 
 def _chosen(arrays: Mapping[str, np.ndarray], usual: Sequence[str], fitting: Sequence[str]) -> str | None:
     named = [key for name in usual for key in fitting if key.lower() == name]
-    return (named or [*fitting, None])[0] if named or len(fitting) == 1 else None
+    if named:
+        return named[0]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def _pictures(pictures: np.ndarray, where: str) -> tuple[list[np.ndarray], tuple[DataWarning, ...]]:

@@ -24,7 +24,7 @@ def targets_warnings(targets: Targets, parts: np.ndarray) -> tuple[DataWarning, 
         present = {
             part: np.bincount(targets.values[parts == part], minlength=len(targets.classes)) for part in _kinds(parts)
         }
-        if np.count_nonzero(sum(present.values())) < 2:
+        if np.count_nonzero(np.sum(list(present.values()), axis=0)) < 2:
             only = targets.classes[int(targets.values[0])]
             raise DataError(f"There must be at least two classes to tell apart, but all examples are '{only}'.")
         if np.count_nonzero(present["train"]) < 2:
@@ -60,7 +60,7 @@ def _check_labels(targets: Targets, parts: np.ndarray) -> None:
 
 def _classes(targets: Targets, present: dict[str, np.ndarray], trained: int) -> Iterator[DataWarning]:
     train = present["train"]
-    total = sum(present.values())
+    total = np.sum(list(present.values()), axis=0)
     names = targets.classes
     yield from _named(
         names,
@@ -98,7 +98,7 @@ def _named(
 ) -> Iterator[DataWarning]:
     places = np.flatnonzero(mask)
     if len(places):
-        told = tuple(names[p] if counts is None else f"{names[p]}: {int(counts[p])}" for p in places)
+        told = tuple(names[p] if counts is None else f"{names[p]}: {int(counts[p])}" for p in places.tolist())
         yield DataWarning(code=code, message=message.format(len(places)), places=told)
 
 
@@ -151,7 +151,7 @@ def _spoken(targets: Targets, place: int) -> str:
     if targets.kind == "single-label":
         return targets.classes[int(value)]
     if targets.kind == "multi-label":
-        return "|".join(targets.classes[c] for c in np.flatnonzero(value)) or "none"
+        return "|".join(targets.classes[c] for c in np.flatnonzero(value).tolist()) or "none"
     return ", ".join(f"{number:g}" for number in value)
 
 

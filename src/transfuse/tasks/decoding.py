@@ -4,6 +4,7 @@ Letters: H, W height and width in pixels; C channels (1 grey, 3 RGB).
 """
 
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,8 @@ from transfuse.core.nouns import Preprocessing
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "ICO", "TGA", "AVIF", "MPO")
 """What Pillow may open. Formats that start other programs (EPS) or hold no pixels of their own are left out."""
 
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".ppm")
-    + (".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".ico", ".tga", ".avif", ".mpo")
-)
+_ENDINGS = "jpg|jpeg|jpe|jfif|png|apng|gif|bmp|dib|tif|tiff|webp|ppm|pgm|pbm|pnm|jp2|j2k|ico|tga|avif|mpo"
+SUFFIXES = frozenset("." + ending for ending in re.split(r"\|", _ENDINGS))
 """Endings of file names that promise a picture."""
 
 _RESAMPLING = {
@@ -154,7 +153,7 @@ def channels_last(pixels: np.ndarray) -> np.ndarray:
 
 
 def white_of(pixels: np.ndarray) -> float:
-    """The value that stands for white, judged by type and largest value: 1, 2, 4 ... 64, 255, 65535, or that largest value.
+    """The value that stands for white: the first of 1, 2, 4 ... 64, 255, 65535 that is not exceeded, else the largest.
 
     Raises `DataError` for values that are not finite or are negative.
     """

@@ -47,7 +47,7 @@ def looks_like_splits(folder: Path) -> bool:
 
 
 def _split_folders(folder: Path) -> tuple[dict[Path, str | None], list[Path]]:
-    """Folders that are splits, and what else lies beside them. A class may be called `train`: then it holds pictures."""
+    """Folders that are splits, and what lies beside them. A folder `train` that holds pictures is a class."""
     children = _children(folder)
     folders = [child for child in children if child.is_dir()]
     splits: dict[Path, str | None] = {
@@ -139,7 +139,8 @@ def _nothing_found(folder: Path, loose: list[Path]) -> str:
     pictures = sum(path.suffix.lower() in SUFFIXES for path in loose)
     tables = [path.name for path in loose if path.suffix.lower() in (".csv", ".jsonl", ".parquet", ".json", ".npz")]
     if tables:
-        return f"'{folder}' must hold one folder of pictures for each class, but has none. Did you mean '{folder / tables[0]}'?"
+        found = f"a table. Did you mean '{folder / tables[0]}'?"
+        return f"'{folder}' must hold one folder of pictures for each class, but holds {found}"
     found = f"{pictures} pictures without class folders" if pictures else "no pictures"
     return (
         f"'{folder}' must hold one folder of pictures for each class, such as '{folder}/cat/1.jpg', but has {found}. "

@@ -197,7 +197,7 @@ def _carving_note(read: _Read, pool: np.ndarray, units: np.ndarray) -> tuple[Dat
     return (
         DataWarning(
             code="copies-kept-together",
-            message=f"{len(copies)} pair(s) of pictures are the same or look the same; each pair stays within one split.",
+            message=f"{len(copies)} pair(s) of pictures are equal or look the same; each pair stays within one split.",
             places=tuple(f"{names[a]} = {names[b]}" for a, b in copies),
             severity="note",
         ),

@@ -94,7 +94,8 @@ def _target_columns(features: Any, target: str | Sequence[str] | None, pictures:
     picked = usual or labelled or (rest if len(rest) == 1 else [])
     if not picked:
         raise DataError(
-            f"{folder} must have a target column; which of {', '.join(rest)} it is cannot be told. Name it with `target`."
+            f"{folder} must have a target column; which of {', '.join(rest)} it is cannot be told. "
+            "Name it with `target`."
         )
     return picked[:1]
 

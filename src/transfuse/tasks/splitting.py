@@ -106,8 +106,8 @@ def _deal_iteratively(
         label = int(np.argmin(np.where(open_labels > 0, open_labels, np.inf)))
         having = labels_US[todo, label] > 0
         for unit in todo[having]:
-            need_P = wanted_PS[:, label]
-            part = max(range(len(need_P)), key=lambda p: (round(need_P[p], 9), round(room_P[p], 9), -p))
+            need_P = wanted_PS[:, label]  # ties: where there is most room, then the first part
+            part = int(np.lexsort((-np.arange(len(need_P)), room_P.round(9), need_P.round(9)))[-1])
             parts_U[unit] = part
             wanted_PS[part] -= labels_US[unit]
             room_P[part] -= labels_US[unit].max()

@@ -153,12 +153,13 @@ def _target_columns(
     if rest and all(_binary(columns[name]) for name in rest):
         return rest
     raise DataError(
-        f"{path} must have a target column, but which of {', '.join(rest) or 'none'} it is cannot be told. Name it with `target`."
+        f"{path} must have a target column, but which of {', '.join(rest) or 'none'} it is cannot be told. "
+        "Name it with `target`."
     )
 
 
 def _binary(values: list[Any]) -> bool:
-    return {value for value in values if not _empty(value)} <= {0, 1, True, False}
+    return {value for value in values if not _empty(value)} <= {0, 1}
 
 
 def _labels(columns: Columns, targets: list[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from transfuse.core.errors import DataError, UsageError
+from transfuse.core.errors import DataError
 from transfuse.core.nouns import DataWarning, Kind
 from transfuse.core.tables import chosen
 from transfuse.tasks.listing import Listing, in_order, kept, natural
@@ -137,7 +137,7 @@ def _multi(listing: Listing, classes: tuple[str, ...] | None) -> Targets:
             raise DataError(
                 "For kind='multi-label' every target column must hold 0 or 1, but other numbers were found."
             )
-        names_N = [[listing.columns[place] for place in np.flatnonzero(row)] for row in table]
+        names_N = [[listing.columns[int(place)] for place in np.flatnonzero(row)] for row in table]
         found: tuple[str, ...] = listing.columns
     else:
         names_N = [_names(label) for label in listing.labels]
