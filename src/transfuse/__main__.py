@@ -1,5 +1,7 @@
 """`python -m transfuse`."""
 
+import sys
+
 from transfuse.cli.main import main
 
-main()
+sys.exit(main())

@@ -92,12 +92,16 @@ def opened_task(data: str, options: dict[str, Any], seed: int, run: Run) -> Any:
     return open_images(data, target=target, seed=seed, run=run, **options)
 
 
+_OTHER_NAMES = {"target": "stop_at"}
+"""Fields whose own name is taken on the command line: `--target` is a column."""
+
+
 def options_of_dataclass(kind: type) -> Decorator:
     """One command-line option for each field of a dataclass, helped by the field's docstring; None when not given."""
     documents = _field_documents(kind)
     decorators = []
     for field in dataclasses.fields(kind):
-        name = "--" + field.name.replace("_", "-")
+        name = "--" + _OTHER_NAMES.get(field.name, field.name).replace("_", "-")
         help_text = f"{documents.get(field.name, '')} [default: {field.default}]".strip()
         decorators.append(click.option(name, type=_click_type(field), default=None, help=help_text))
     return decorated(*decorators)
@@ -195,5 +199,6 @@ def sorted_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, A
     data = {name: options.pop(name) for name in ("target", "path_column", "kind", "group", "weight", "valid", "test")}
     source = {name: options.pop(name) for name in ("trust_code", "size", "mean", "std", "white")}
     settings = assignments(options.pop("settings"))
+    options |= {field: options.pop(other) for field, other in _OTHER_NAMES.items()}
     options["class_weights"] = class_weights(options["class_weights"])
     return {**given(options), **settings}, data, source
