@@ -3,7 +3,7 @@
 Letters: B pictures, D features, h w the size of a map.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,19 +17,21 @@ from transfuse.sources import timm_networks
 class PooledBody(nn.Module):
     """A network that gives maps, made to give pooled features of its last map."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, dimensions: int) -> None:
         super().__init__()
         self.net = net
+        self.dimensions = dimensions  # of the map; asked of the tensor, it would stop tracing
 
     def forward(self, x_Bchw: torch.Tensor) -> torch.Tensor:
-        return pooled(last_map(self.net(x_Bchw)))
+        return pooled(last_map(self.net(x_Bchw)), self.dimensions)
 
 
 def of_timm(network: nn.Module) -> tuple[nn.Module, nn.Module | None]:
     """Body up to pooled pre-logits, and the classifier, of a network of timm."""
     name = timm_networks.classifier_name(network)
     head = network.get_submodule(name) if name else None
-    network.reset_classifier(0)  # type: ignore[operator]
+    reset: Callable[[int], None] = network.reset_classifier  # type: ignore[assignment]
+    reset(0)
     return network, None if isinstance(head, nn.Identity) else head
 
 
@@ -55,7 +57,7 @@ def of_function(network: nn.Module, shape: Sequence[int]) -> tuple[nn.Module, st
         network.set_submodule(name, nn.Identity())
         output = _run(network, sample)
     plain = isinstance(output, torch.Tensor) and output.ndim == 2
-    return (network if plain else PooledBody(network)), name, head
+    return (network if plain else PooledBody(network, last_map(output).ndim)), name, head
 
 
 def inner(body: nn.Module) -> nn.Module:
@@ -65,20 +67,20 @@ def inner(body: nn.Module) -> nn.Module:
 
 def last_map(output: Any) -> torch.Tensor:
     """The deepest map of what a backbone gives: one tensor, a sequence or a mapping of them, shallow to deep."""
-    while not isinstance(output, torch.Tensor):
-        if isinstance(output, Mapping):
-            output = list(output.values())
-        if not isinstance(output, list | tuple) or not output:
-            raise SourceError(f"A backbone must give tensors, but gave {type(output).__name__}.")
-        output = output[-1]
+    while isinstance(output, Mapping | list | tuple):
+        if not output:
+            raise SourceError("A backbone must give at least one map, but gave none.")
+        output = list(output.values())[-1] if isinstance(output, Mapping) else output[-1]
+    if not hasattr(output, "ndim"):  # not isinstance, for the stand-ins of tracing
+        raise SourceError(f"A backbone must give tensors, but gave {type(output).__name__}.")
     return output
 
 
-def pooled(map_: torch.Tensor, channels_last: bool = False) -> torch.Tensor:
+def pooled(map_: torch.Tensor, dimensions: int, channels_last: bool = False) -> torch.Tensor:
     """Mean over space: (B, D, h, w), (B, h, w, D) when `channels_last`, or tokens (B, T, D), to (B, D)."""
-    if map_.ndim == 4:
+    if dimensions == 4:
         return map_.mean((1, 2) if channels_last else (2, 3))
-    return map_.mean(1) if map_.ndim == 3 else map_.flatten(1)
+    return map_.mean(1) if dimensions == 3 else map_.flatten(1)
 
 
 def gives_channels_last(body: nn.Module) -> bool:

@@ -154,7 +154,7 @@ class _Extractor:
 
     network: nn.Module
     compute: Compute
-    pool_NHWC: bool
+    channels_last: bool
 
     @staticmethod
     def of(job: _Job, wanted: tuple[str, ...]) -> "_Extractor":
@@ -165,13 +165,13 @@ class _Extractor:
         return _Extractor(
             network=network,
             compute=prepared(network, job.precision, job.device),
-            pool_NHWC=bodies.gives_channels_last(body),
+            channels_last=bodies.gives_channels_last(body),
         )
 
     def values(self, job: _Job, x_Bchw: torch.Tensor, compute: Compute | None = None) -> list[np.ndarray]:
         """One array (B, ...) for each depth."""
         maps = (compute or self.compute)(x_Bchw)
-        return [(bodies.pooled(m, self.pool_NHWC) if job.pooled else m).numpy() for m in maps]
+        return [(bodies.pooled(m, m.ndim, self.channels_last) if job.pooled else m).numpy() for m in maps]
 
     def shapes(self, job: _Job) -> list[tuple[int, ...]]:
         """Shape of all rows at each depth, by running one blank picture."""
@@ -206,7 +206,7 @@ class _Extractor:
         """Largest relative difference to float32 over the depths, measured on the first batch."""
         exact = self.values(job, x_Bchw, prepared(self.network, "float32", job.device))
         pairs = zip(values, exact, strict=True)
-        return max(float(np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-30)) for a, b in pairs)
+        return max(float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(b)), 1e-30) for a, b in pairs)
 
 
 def _varied(job: _Job, pictures: np.ndarray, start: int, view: int) -> np.ndarray:

@@ -62,7 +62,9 @@ def given(
 
 def from_plain(document: Mapping[str, Any]) -> Preprocessing:
     """A Preprocessing from its plain form, as a card or a saved Model holds it; missing parts are assumed."""
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in document.items()}
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in document.items()
+    }
     if "size" in fields:
         fields["size"] = _pair(fields["size"])
     try:
@@ -74,7 +76,7 @@ def from_plain(document: Mapping[str, Any]) -> Preprocessing:
 def _pair(size: Size) -> tuple[int, int]:
     height, width = (size, size) if isinstance(size, int) else tuple(size)
     if not (1 <= height <= 8192 and 1 <= width <= 8192):
-        raise UsageError(f"`size` must be between 1 and 8192 pixels, but is {height}×{width}.")
+        raise UsageError(f"`size` must be between 1 and 8192 pixels, but is {height} by {width}.")
     return int(height), int(width)
 
 

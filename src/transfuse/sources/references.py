@@ -91,11 +91,16 @@ def _file(reference: str, rest: str, trust_code: bool, options: Mapping[str, Any
         name = _after_timm(network)
         cfg = timm_networks.configuration(name)
         pictures = preprocessing.given(timm_networks.preprocessing_of(cfg), **options)
-        builder = {"timm": name.partition(".")[0], "arguments": timm_networks.arguments_for(cfg, pictures)}
+        builder: dict[str, Any] = {
+            "timm": name.partition(".")[0],
+            "arguments": timm_networks.arguments_for(cfg, pictures),
+        }
     else:
         pictures = preprocessing.given(preprocessing.ASSUMED, **options)
-        shape = [pictures.channels, *pictures.size]
-        builder = {**functions.builder_of(network, trust_code), "input": shape}
+        builder = {
+            **functions.builder_of(network, trust_code),
+            "input": [pictures.channels, *pictures.size],
+        }
     return _source(reference, weights.stem, "file", builder, weights, pictures, _licence_beside(weights))
 
 

@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -23,6 +23,8 @@ from torch import nn
 from transfuse.core import tables
 from transfuse.core.errors import NotCached, SourceError, UnknownName
 from transfuse.core.nouns import Preprocessing
+
+Interpolation = Literal["bilinear", "bicubic", "nearest"]
 
 _FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -44,9 +46,13 @@ def preprocessing_of(cfg: Any) -> Preprocessing:
     """
     data = resolve_data_config({}, pretrained_cfg=cfg.to_dict() if hasattr(cfg, "to_dict") else dict(cfg))
     _, height, width = data["input_size"]
-    name = data["interpolation"] if data["interpolation"] in ("bilinear", "bicubic", "nearest") else "bicubic"
+    known: dict[str, Interpolation] = {"bilinear": "bilinear", "nearest": "nearest"}
     return Preprocessing(
-        size=(height, width), mean=tuple(data["mean"]), std=tuple(data["std"]), range=1.0, interpolation=name
+        size=(height, width),
+        mean=tuple(data["mean"]),
+        std=tuple(data["std"]),
+        range=1.0,
+        interpolation=known.get(data["interpolation"], "bicubic"),
     )
 
 
@@ -73,7 +79,8 @@ def build(builder: Mapping[str, Any], classes: int = 0) -> nn.Module:
 
 def classifier_name(network: nn.Module) -> str | None:
     """Name of the module that gives class scores, or None."""
-    last = network.get_classifier() if hasattr(network, "get_classifier") else None
+    classifier: Any = getattr(network, "get_classifier", None)
+    last = classifier() if classifier else None
     return next((name for name, module in network.named_modules() if module is last), None)
 
 

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from transfuse.core.atomic import writing_file
+from transfuse.core.errors import WeightsError
 from transfuse.weights.gate import open_tensors
 
 
@@ -25,3 +27,12 @@ def write_tensors(
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     """Read what `write_tensors` wrote, through the gate like every file."""
     return open_tensors(path)
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The texts that `write_tensors` stored beside the tensors."""
+    try:
+        with safe_open(str(path), framework="pt") as stream:
+            return dict(stream.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"'{path}' must be a safetensors file, but cannot be read: {error}.") from error

@@ -140,13 +140,13 @@ def _check_zip(stream: IO[bytes], path: Path) -> None:
         names = [entry.filename for entry in entries]
         if any("/code/" in name or name.endswith("/constants.pkl") for name in names):
             raise UnsafeFile(f"'{path}' is a TorchScript program, which runs code when opened. Ask for safetensors.")
+        inner = [name for name in names if name.endswith(".pkl") or name.count("/") == 0]
+        if len(inner) != 1 or not inner[0].endswith("/data.pkl"):
+            raise WeightsError(f"'{path}' must be a torch file, but is another kind of zip archive.")
         if len(set(names)) != len(names) or archive.comment:
             raise UnsafeFile(f"'{path}' hides records in its zip container. Ask for the same weights as safetensors.")
         if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries):
             raise UnsafeFile(f"'{path}' has compressed or encrypted records, which torch never writes.")
-        inner = [name for name in names if name.endswith(".pkl") or name.count("/") == 0]
-        if len(inner) != 1 or not inner[0].endswith("/data.pkl"):
-            raise WeightsError(f"'{path}' must be a torch file, but is another kind of zip archive.")
         broken = archive.testzip()  # torch itself does not look at the checksums
         if broken:
             raise WeightsError(f"'{path}' is broken: the checksum of '{broken}' is wrong. Fetch it again.")

@@ -19,6 +19,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 WRAPPERS = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "network.", "net.", "body.")
 """Prefixes that training scripts put before the names of a network; removed when more names fit without them."""
 
+_TIMES = "\N{MULTIPLICATION SIGN}"
 _COUNTER = "num_batches_tracked"
 
 
@@ -71,7 +72,7 @@ class Match:
 
 def spoken_shape(shape: tuple[int, ...]) -> str:
     """`(1000×512)`."""
-    return f"({'×'.join(map(str, shape)) or 'scalar'})"
+    return f"({_TIMES.join(map(str, shape)) or 'scalar'})"
 
 
 def match(have: Mapping[str, Any], want: Mapping[str, Any], *, allow: Sequence[str] = (), stripped: str = "") -> Match:

@@ -11,7 +11,6 @@ from typing import IO
 
 from transfuse.core.errors import UnsafeFile, WeightsError
 
-_MODULE_OF_TORCH_TYPES = "torch"
 _ALLOWED = {
     ("collections", "OrderedDict"),
     ("collections", "defaultdict"),
@@ -55,8 +54,8 @@ def check(stream: IO[bytes], pickles: int, path: object) -> None:
         if refused:
             names = ", ".join(f"{module}.{name}" for module, name in refused[:5])
             raise UnsafeFile(
-                f"'{path}' would run code when opened: its pickle refers to {names}. Do not open it; ask for the same"
-                " weights as safetensors."
+                f"'{path}' may run code when opened: its pickle refers to {names}, which is more than tensors. Ask for"
+                " the same weights as safetensors, or save the state dict alone."
             )
 
 
@@ -83,9 +82,9 @@ def _names(stream: IO[bytes]) -> Iterator[tuple[str, str]]:
         elif name in _TEXT:
             texts.append(str(argument))
         elif name in _KEEPS and texts:
-            memo[len(memo) if argument is None else int(argument)] = texts[-1]
-        elif name in {"GET", "BINGET", "LONG_BINGET"} and int(argument) in memo:
-            texts.append(memo[int(argument)])
+            memo[len(memo) if argument is None else int(str(argument))] = texts[-1]
+        elif name in {"GET", "BINGET", "LONG_BINGET"} and int(str(argument)) in memo:
+            texts.append(memo[int(str(argument))])
 
 
 def _allowed(module: str, name: str) -> bool:
