@@ -168,6 +168,15 @@ def test_a_section_kind_that_cannot_be_drawn_is_named():
         render_page(Report(title="t", columns=(), rows=(), sections=(Section(kind="tabel", title="t", content={}),)))
 
 
+def test_a_legend_tells_the_last_known_value(sized_report):
+    assert '<span class="quiet">0.950</span>' in render_page(sized_report)
+
+
+def test_only_rivals_make_a_best_row(sized_report):
+    alone = render_page(Report(title="t", columns=sized_report.columns, rows=sized_report.rows[:1]))
+    assert "best row" not in alone and "class=best" not in alone and "best row" in render_page(sized_report)
+
+
 def test_an_empty_report_is_a_page():
     page = render_page(Report(title="nothing", columns=(), rows=()))
     assert "<h1>nothing</h1>" in page and "<section" not in page

@@ -40,7 +40,7 @@ def whisker(value: float, low: float | None, high: float | None, scale: tuple[fl
 
 def curves(content: Mapping[str, Any]) -> Markup:
     """Lines of `{"x", "y", "series": [{"name", "points": [[x, y], ...]}]}`; gaps where y is not a number."""
-    series = [(str(line["name"]), _known(line["points"])) for line in content["series"]]
+    series = [(str(line["name"]), known_points(line["points"])) for line in content["series"]]
     every = [point for _, points in series for point in points]
     if not every:
         return Markup('<p class="quiet">No points were recorded.</p>')
@@ -240,7 +240,7 @@ def shortened(name: str, length: int = 14) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
-def _known(points: Iterable[Sequence[float | None]]) -> list[tuple[float, float]]:
+def known_points(points: Iterable[Sequence[float | None]]) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in points if x is not None and y is not None and math.isfinite(y)]
 
 

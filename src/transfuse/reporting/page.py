@@ -125,7 +125,7 @@ def table(content: Mapping[str, Any]) -> dict[str, Any]:
         {"best": i == best, "cells": [_cell(row.get(head["name"]), head, scale) for head in heads]}
         for i, row in enumerate(rows)
     ]
-    return {"heads": heads, "rows": lines, "charted": charted is not None}
+    return {"heads": heads, "rows": lines, "charted": charted is not None, "compared": best is not None}
 
 
 def _head(column: str, values: Sequence[Any], charted: bool) -> dict[str, Any]:
@@ -185,15 +185,11 @@ def pictures(content: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def curves(content: Mapping[str, Any]) -> dict[str, Any]:
     """The chart and its legend with the last values."""
-    lines = content["series"]
-    legend = [
-        {
-            "name": line["name"],
-            "colour": i % charts.SERIES,
-            "last": number(line["points"][-1][1]) if line["points"] else DASH,
-        }
-        for i, line in enumerate(lines)
-    ]
+    legend = []
+    for i, line in enumerate(content["series"]):
+        known = charts.known_points(line["points"])
+        last = number(known[-1][1]) if known else DASH
+        legend.append({"name": line["name"], "colour": i % charts.SERIES, "last": last})
     return {"chart": charts.curves(content), "legend": legend}
 
 
