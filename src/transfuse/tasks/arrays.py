@@ -28,7 +28,7 @@ def list_arrays(
     arrays = _loaded(path)
     parts = _parts(arrays, path, target)
     x = [_pictures(arrays[x_key], f"'{x_key}' in {path}") for x_key, _, _ in parts]
-    y = [_targets(arrays[y_key], len(pictures), y_key) for (_, y_key, _), pictures in zip(parts, x, strict=True)]
+    y = [_targets(arrays[y_key], len(pictures), y_key) for (_, y_key, _), (pictures, _) in zip(parts, x, strict=True)]
     items = [picture for pictures, _ in x for picture in pictures]
     several = len(parts) > 1
     names = [
@@ -77,10 +77,9 @@ def list_memory(
 
 def _loaded(path: Path) -> Mapping[str, np.ndarray]:
     try:
-        found = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return {"x": found, "y": _beside(path)}
-        with found:
+        if path.suffix.lower() == ".npy":
+            return {"x": np.load(path, mmap_mode="r", allow_pickle=False), "y": _beside(path)}
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as found:
             return {key: found[key] for key in found.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as problem:
         if "pickle" in str(problem).lower():

@@ -28,6 +28,7 @@ _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
 }
 _WHITES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 255.0, 65535.0)  # few bits: scans and teaching data of 0..16
+_ORIENTATION = 0x0112  # EXIF tag
 _CHANNEL_COUNTS = (1, 2, 3, 4)
 
 
@@ -131,6 +132,8 @@ def _image(item: Item, least: int | None) -> Image.Image:
         if least is not None and image.format in ("JPEG", "MPO"):
             image.draft(None, (least, least))
         image.load()
+        if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
+            return ImageChops.invert(image)  # Pillow assumes Adobe's inverted inks even where no Adobe marker says so
         return image
 
 
@@ -179,15 +182,14 @@ def to_bytes(pixels: np.ndarray, white: float) -> np.ndarray:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    # getexif() of a file without EXIF data costs microseconds; exif_transpose copies only when it must turn
-    return ImageOps.exif_transpose(image) or image
+    if image.getexif().get(_ORIENTATION, 1) == 1:  # exif_transpose would copy
+        return image
+    return ImageOps.exif_transpose(image)
 
 
 def _composited(image: Image.Image, mode: str) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _from_deep(image).convert(mode)
-    if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
-        image = ImageChops.invert(image)  # Pillow assumes Adobe's inverted inks even where no Adobe marker says so
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         canvas = Image.new("RGBA", image.size, "white")

@@ -55,7 +55,7 @@ def _split_folders(folder: Path) -> tuple[dict[Path, str | None], list[Path]]:
         for child in folders
         if child.name.lower() in SPLIT_NAMES and any(inner.is_dir() for inner in child.iterdir())
     }
-    if "train" not in splits.values() and len(splits) < len(folders):
+    if not splits or ("train" not in splits.values() and len(splits) < len(folders)):
         return {}, []
     return splits, [child for child in children if child not in splits]
 

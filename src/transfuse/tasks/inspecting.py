@@ -113,6 +113,8 @@ def _looked(item: Any) -> _Look | str:
 
 
 def _of_item(item: Any) -> _Look:
+    if isinstance(item, str) and not item:
+        raise DataError("there is no path")
     if isinstance(item, str | Path):
         data: Any = _file(Path(item))
     else:

@@ -1,8 +1,9 @@
 """Seeded, stratified splits in which groups stay together.
 
 Iterative stratification (Sechidis, Tsoumakas, Vlahavas 2011, "On the stratification of multi-label data"), with
-groups as units: the rarest label is dealt out first, each unit to the split that still needs that label most.
-Single examples are then dealt out stratum by stratum with exact quotas. What lies where depends on the seed and on the
+groups as units: the rarest label is dealt out first. We give each unit to the split that has received the smallest share of
+what it should hold, summed over the unit's labels and its size (the paper: of the rarest label alone). Single examples
+with one label are then dealt out stratum by stratum with exact quotas. What lies where depends on the seed and on the
 examples' own keys, never on their order. Letters: N examples; U units; S strata or labels; P parts.
 """
 
@@ -39,7 +40,10 @@ def split(
     parts_U = np.full(len(sizes), -1)
     wanted_PS = np.outer(shares, unit_labels_US.sum(axis=0))
     alone = (sizes == 1) & (unit_labels_US.sum(axis=1) == 1)
-    _deal_iteratively(parts_U, np.flatnonzero(~alone), unit_labels_US, wanted_PS, order, np.asarray(shares) * len(keys))
+    contents_US = np.concatenate([unit_labels_US, sizes[:, None]], axis=1)
+    _deal_iteratively(parts_U, np.flatnonzero(~alone), contents_US, np.asarray(shares), order)
+    for part in range(len(shares)):
+        wanted_PS[part] -= unit_labels_US[parts_U == part].sum(axis=0)
     _deal_strata(parts_U, np.flatnonzero(alone), unit_labels_US, wanted_PS, order)
     return parts_U[units]
 
@@ -92,26 +96,20 @@ def _order(keys: Sequence[str], units: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _deal_iteratively(
-    parts_U: np.ndarray,
-    todo: np.ndarray,
-    labels_US: np.ndarray,
-    wanted_PS: np.ndarray,
-    order: np.ndarray,
-    room_P: np.ndarray,
+    parts_U: np.ndarray, todo: np.ndarray, contents_US: np.ndarray, shares_P: np.ndarray, order: np.ndarray
 ) -> None:
-    """Deal out units of several examples or labels, changing `parts_U` and what is still wanted."""
-    todo = todo[np.lexsort((order[todo], -labels_US[todo].sum(axis=1)))]
-    open_labels = labels_US[todo].sum(axis=0)
+    """Deal out units of several examples or labels, changing `parts_U`. The last column of contents is the size."""
+    total_S = np.maximum(contents_US.sum(axis=0), 1)
+    lacking_PS = np.ones((len(shares_P), len(total_S)))  # share of what a part should hold that it has not received
+    todo = todo[np.lexsort((order[todo], -contents_US[todo, -1]))]
     while len(todo):
-        label = int(np.argmin(np.where(open_labels > 0, open_labels, np.inf)))
-        having = labels_US[todo, label] > 0
+        open_S = contents_US[todo, :-1].sum(axis=0)
+        rarest = int(np.argmin(np.where(open_S > 0, open_S, np.inf)))
+        having = contents_US[todo, rarest] > 0
         for unit in todo[having]:
-            need_P = wanted_PS[:, label]  # ties: where there is most room, then the first part
-            part = int(np.lexsort((-np.arange(len(need_P)), room_P.round(9), need_P.round(9)))[-1])
+            part = int(np.argmax((lacking_PS @ contents_US[unit]).round(9)))
             parts_U[unit] = part
-            wanted_PS[part] -= labels_US[unit]
-            room_P[part] -= labels_US[unit].max()
-            open_labels = open_labels - labels_US[unit]
+            lacking_PS[part] -= contents_US[unit] / (shares_P[part] * total_S)
         todo = todo[~having]
 
 

@@ -10,7 +10,6 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from transfuse.core.errors import DataError, UsageError
-from transfuse.core.nouns import DataWarning
 from transfuse.core.tables import chosen
 from transfuse.tasks.decoding import SUFFIXES
 from transfuse.tasks.listing import SPLIT_NAMES, Listing
@@ -50,7 +49,7 @@ def list_table(
     split_column = _split_column(columns)
     roles = {pictures, group, weight, split_column}
     targets = _target_columns(columns, target, roles, path)
-    items, notes = _items(columns[pictures], path.parent)
+    items = ["" if _empty(value) else path.parent / str(value) for value in columns[pictures]]
     return Listing(
         layout="table",
         items=items,
@@ -58,7 +57,6 @@ def list_table(
         splits=_splits(columns[split_column]) if split_column else None,
         groups=None if group is None else [None if _empty(value) else str(value) for value in columns[group]],
         weights=None if weight is None else _weights(columns[weight], weight),
-        warnings=notes,
         description={
             "path_column": pictures,
             "target": targets[0] if len(targets) == 1 else targets,
@@ -85,7 +83,8 @@ def read_columns(path: Path) -> Columns:
 
 def _read_csv(path: Path, delimiter: str | None) -> Columns:
     if delimiter is None:
-        head = path.open(encoding="utf-8-sig", errors="replace").readline()
+        with path.open(encoding="utf-8-sig", errors="replace") as stream:
+            head = stream.readline()
         delimiter = max(",;\t", key=head.count)
     options = pyarrow.csv.ConvertOptions(strings_can_be_null=True, null_values=["", "NA", "NaN", "nan", "null", "None"])
     parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
@@ -173,11 +172,6 @@ def _labels(columns: Columns, targets: list[str]) -> dict[str, Any]:
         tuple(None if _empty(v) else float(v) for v in row) for row in zip(*(columns[t] for t in targets), strict=True)
     ]
     return {"labels": rows, "columns": tuple(targets)}
-
-
-def _items(values: list[Any], folder: Path) -> tuple[list[Path | str], tuple[DataWarning, ...]]:
-    """Paths; rows without a path stay as an empty text, which the reading of pictures names as unreadable."""
-    return ["" if _empty(value) else folder / str(value) for value in values], ()
 
 
 def _weights(values: list[Any], name: str) -> list[float | None]:

@@ -6,7 +6,7 @@ Letters: N examples; C classes or target columns.
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -117,7 +117,8 @@ def _encoded(listing: Listing, kind: Kind, classes: tuple[str, ...] | None) -> T
     if kind == "regression":
         return _regression(listing, classes)
     if kind == "single-label" and len(listing.columns) > 1:
-        return _single(listing, [listing.columns[_hot(listing, place)] for place in range(len(listing))], classes)
+        hot = [listing.columns[_hot(listing, place)] for place in range(len(listing))]
+        return _single(replace(listing, classes=listing.columns), hot, classes)
     if kind == "single-label":
         return _single(listing, [_name(label) for label in listing.labels], classes)
     return _multi(listing, classes)
@@ -159,8 +160,8 @@ def _regression(listing: Listing, classes: tuple[str, ...] | None) -> Targets:
         bad = next(value for row in rows for value in row if not _numeric(value))
         raise DataError(f"For kind='regression' every target must be a number, but '{bad}' was found.") from None
     if not np.isfinite(values_NC).all():
-        bad = [listing.names[row] for row in np.flatnonzero(~np.isfinite(values_NC).all(axis=1))]
-        raise DataError(f"Targets must be finite, but are not for {len(bad)} examples, such as {', '.join(bad[:5])}.")
+        infinite = [listing.names[int(row)] for row in np.flatnonzero(~np.isfinite(values_NC).all(axis=1))]
+        raise DataError(f"Targets must be finite, but are not for {len(infinite)} examples: {', '.join(infinite[:5])}.")
     target = listing.description.get("target")
     found = listing.columns or (target if isinstance(target, str) else "target",)
     if classes is not None and len(classes) != values_NC.shape[1]:
