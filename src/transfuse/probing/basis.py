@@ -46,7 +46,7 @@ def make_basis(x_ND: Array, weights_N: Array) -> Basis:
 
 def project(basis: Basis, x_ND: Array) -> Array:
     """Rows in the basis, (N, R)."""
-    return ((x_ND - basis.mean_D) / basis.scale_D) @ basis.vectors_DR
+    return (x_ND - basis.mean_D) @ (basis.vectors_DR / basis.scale_D[:, None])
 
 
 def unfold(basis: Basis, slope_RC: Array, intercept_C: Array) -> tuple[Array, Array]:

@@ -229,7 +229,13 @@ def _mean(losses: Array, weights: Array, rows: np.ndarray) -> float:
 
 
 def _best(path: tuple[PathPoint, ...]) -> int:
-    """The lowest score; of equal ones the strongest penalty; `_UNJUDGED` where nothing could be held out."""
+    """The lowest score; of equal ones the strongest penalty; `_UNJUDGED` where nothing could be held out.
+
+    The one-standard-error rule (the strongest penalty within one standard error of the best) was tried and lost every
+    time: on pixels of hand signs and of digits and on 512 random features of the digits, with 50, 200 and 800
+    examples (2 to 8 draws), for ridge and logistic, it cost 0.5 to 9.5 points of test accuracy and 0.01 to 0.16 of
+    log-loss. With the error of the paired difference it cost 0 to 7 points.
+    """
     scores = np.array([point.score for point in path])
     if np.isnan(scores).any():
         return int(np.argmin([abs(np.log(point.strength / _UNJUDGED)) for point in path]))
