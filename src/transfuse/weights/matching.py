@@ -5,7 +5,7 @@ but another shape.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,32 +116,28 @@ def load_into(network: nn.Module, tensors: Mapping[str, torch.Tensor], *, new: S
 
 
 def unwrap_names(have: Mapping[str, Any], want: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """The file's tensors with wrappers' prefixes removed where that makes more names and shapes fit, and the prefix."""
-    current, removed = dict(have), ""
-    while True:
-        options = {
-            prefix: _without(current, prefix) for prefix in WRAPPERS if any(n.startswith(prefix) for n in current)
-        }
-        best = max(options, key=lambda prefix: _fitting(options[prefix], want), default=None)
-        if best is None or _fitting(options[best], want) <= _fitting(current, want):
-            nested = _nested(options, want, _fitting(current, want))
-            if nested is None:
-                return current, removed
-            best = nested
-        current, removed = options[best], removed + best
+    """The file's tensors without the wrappers' prefix by which most names and shapes fit, and that prefix."""
+    best, most = "", _fitting(have, want)
+    for prefix in _prefixes(have):
+        fitting = _fitting(_without(have, prefix), want)
+        if fitting > most:
+            best, most = prefix, fitting
+    return _without(have, best), best
 
 
-def _nested(options: Mapping[str, dict[str, Any]], want: Mapping[str, Any], fitting: int) -> str | None:
-    """A prefix that helps only once another one below it is removed too (`module.backbone.`)."""
-    for prefix, names in options.items():
-        for inner in WRAPPERS:
-            if any(name.startswith(inner) for name in names) and _fitting(_without(names, inner), want) > fitting:
-                return prefix
-    return None
+def _prefixes(names: Iterable[str], most: int = 4) -> list[str]:
+    """Chains of wrappers with which some names begin, such as `module.` and `module.backbone.`, short ones first."""
+    found, chains = [], [""]
+    for _ in range(most):
+        chains = [c + w for c in chains for w in WRAPPERS if any(name.startswith(c + w) for name in names)]
+        found += chains
+    return found
 
 
 def _without(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """Names that begin with the prefix, without it, and the others as they are; what it uncovers wins."""
+    if not prefix:
+        return dict(tensors)
     others = {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
     return {**others, **{n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}}
 
