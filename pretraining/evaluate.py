@@ -34,7 +34,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--networks", type=int, default=5, help="random initialisations")
     parser.add_argument("--draws", type=int, default=10, help="label draws of the digits")
     parser.add_argument("--labels", type=int, default=20, help="labels a class of the digits")
-    parser.add_argument("--validate", action="store_true", help="score by 5 folds of the training part, not on test")
+    parser.add_argument("--validate", action="store_true", help="score on 5 folds of the training parts, not on test")
     return parser.parse_args()
 
 
@@ -102,28 +102,22 @@ def hits(train_ND: np.ndarray, label_N: np.ndarray, test_MD: np.ndarray, answer_
 
 
 def few_labels(label_N: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """`count` examples of each class, as a mask."""
-    rng, chosen = np.random.default_rng(seed), np.zeros(len(label_N), bool)
-    for value in np.unique(label_N):
-        chosen[rng.choice(np.flatnonzero(label_N == value), count, replace=False)] = True
-    return chosen
+    """Indices of `count` random examples of each class."""
+    rng = np.random.default_rng(seed)
+    drawn = [rng.choice(np.flatnonzero(label_N == value), count, replace=False) for value in np.unique(label_N)]
+    return np.concatenate(drawn)
 
 
-def splits(options: argparse.Namespace, label_N: np.ndarray, train_N: np.ndarray | None) -> list[tuple]:
-    """Pairs of index arrays: label draws where no split is given, else the split, or folds of its training part."""
-    if train_N is None:
-        offset = 1000 if options.validate else 0
-        drawn = [few_labels(label_N, options.labels, offset + draw) for draw in range(options.draws)]
-        return [(np.flatnonzero(mask), np.flatnonzero(~mask)) for mask in drawn]
-    inside = np.flatnonzero(train_N)
-    if not options.validate:
-        return [(inside, np.flatnonzero(~train_N))]
-    folds = StratifiedKFold(5, shuffle=True, random_state=0).split(inside, label_N[inside])
-    return [(inside[fit], inside[held]) for fit, held in folds]
+def splits(label_N: np.ndarray, fit_parts: list[np.ndarray], *, validate: bool) -> list[tuple]:
+    """(fit, held) index pairs: each training part against the rest, or five folds inside each training part."""
+    if not validate:
+        return [(part, np.setdiff1d(np.arange(len(label_N)), part)) for part in fit_parts]
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    return [(part[fit], part[held]) for part in fit_parts for fit, held in folds.split(part, label_N[part])]
 
 
 def correct(feature_ND: np.ndarray, label_N: np.ndarray, pairs: list[tuple]) -> np.ndarray:
-    """One row for each split: 1 right, 0 wrong, NaN where the example is not in its test part, (L, N)."""
+    """One row for each split: 1 right, 0 wrong, NaN where the example is not held out, (L, N)."""
     rows = np.full((len(pairs), len(label_N)), np.nan)
     for row, (fit, held) in zip(rows, pairs, strict=True):
         row[held] = hits(feature_ND[fit], label_N[fit], feature_ND[held], label_N[held])
@@ -132,35 +126,31 @@ def correct(feature_ND: np.ndarray, label_N: np.ndarray, pairs: list[tuple]) -> 
 
 def interval(gain_RLN: np.ndarray, repeats: int = 2000) -> tuple[float, float]:
     """95 % bootstrap interval of the mean gain over random networks, label draws and examples."""
-    rng, (networks, draws, count) = np.random.default_rng(0), gain_RLN.shape
-    gain_RLN, means = gain_RLN[:, :, ~np.isnan(gain_RLN).all((0, 1))], []
-    count = gain_RLN.shape[2]
+    gain_RLN = gain_RLN[:, :, ~np.isnan(gain_RLN).all((0, 1))]
+    rng, (networks, draws, examples), means = np.random.default_rng(0), gain_RLN.shape, []
     for _ in range(repeats):
-        picked = gain_RLN[rng.integers(networks, size=networks)][:, rng.integers(draws, size=draws)]
-        means.append(np.nanmean(picked.mean(0)[:, rng.integers(count, size=count)]))
+        mean_N = np.nanmean(gain_RLN[np.ix_(*(rng.integers(n, size=n) for n in (networks, draws)))], (0, 1))
+        means.append(np.nanmean(mean_N[rng.integers(examples, size=examples)]))
     return tuple(np.quantile(means, [0.025, 0.975]))
 
 
-def compare(options: argparse.Namespace, name: str, picture: Tensor, label_N: np.ndarray, train_N) -> None:
-    """Print the rows of one data set."""
-    pairs = splits(options, label_N, train_N)
-    tested = len({int(i) for _, held in pairs for i in held})
-    raw = nn.functional.adaptive_avg_pool2d(picture, min(picture.shape[-1], 32)).flatten(1).numpy()
-    raw = correct(raw if name == "photos" else picture[:, 0].flatten(1).numpy(), label_N, pairs)
-    print(f"{name}: raw pixels {np.nanmean(raw):.3f} ({tested} tested, {len(pairs)} splits)")
-    network = pretrained(options.weights)
+def compare(options: argparse.Namespace, data: str, picture: Tensor, label_N: np.ndarray, pairs: list[tuple]) -> None:
+    """Print the rows of one data set: raw pixels, then each side and depth."""
+    pixels = nn.functional.adaptive_avg_pool2d(picture, min(32, picture.shape[-1]))
+    raw = correct(pixels.flatten(1).numpy(), label_N, pairs)
+    tested = int((~np.isnan(raw)).any(0).sum())
+    network, shown = pretrained(options.weights), picture[torch.as_tensor(pairs[0][0])]
     architecture = json.loads(options.weights.with_suffix(".json").read_text())["architecture"]
     for side in options.sizes:
         ours = features(network, picture, side)
-        shown = picture[torch.as_tensor(pairs[0][0])]
-        chance = [features(untrained(architecture, s, shown, side), picture, side) for s in range(options.networks)]
-        for depth in ("last", "stages"):
-            own = correct(ours[depth], label_N, pairs)
-            other = np.stack([correct(features_[depth], label_N, pairs) for features_ in chance])
-            low, high = interval(own[None] - other)
+        random = [features(untrained(architecture, s, shown, side), picture, side) for s in range(options.networks)]
+        for depth, feature_ND in ours.items():
+            own = correct(feature_ND, label_N, pairs)
+            gain = own - np.stack([correct(other[depth], label_N, pairs) for other in random])
+            low, high = interval(gain)
             print(
-                f"| {name} | {side} | {depth} | {np.nanmean(own):.3f} | {np.nanmean(other):.3f} "
-                f"| {np.nanmean(own) - np.nanmean(other):+.3f} ({low:+.3f} to {high:+.3f}) |",
+                f"| {data} | {tested} | {side} | {depth} | {np.nanmean(raw):.3f} | {np.nanmean(own - gain):.3f} "
+                f"| {np.nanmean(own):.3f} | {np.nanmean(gain):+.3f} ({low:+.3f} to {high:+.3f}) |",
                 flush=True,
             )
 
@@ -168,12 +158,17 @@ def compare(options: argparse.Namespace, name: str, picture: Tensor, label_N: np
 def main() -> None:
     """Print one table."""
     options = parse()
-    print("| data | side | features | pretrained | random | gain (95 % interval) |\n|---|---|---|---|---|---|")
-    compare(options, "digits", *digits(), None)
+    torch.set_num_threads(1)
+    print("| data | n | side | features | raw pixels | random | pretrained | gain (95 % interval) |")
+    print("|---|---|---|---|---|---|---|---|")
+    picture, label_N = digits()
+    parts = [few_labels(label_N, options.labels, draw) for draw in range(options.draws)]
+    compare(options, "digits", picture, label_N, splits(label_N, parts, validate=options.validate))
     if options.photos:
-        train, test = photographs(options.photos / "train"), photographs(options.photos / "test")
-        first = np.arange(len(train[1]) + len(test[1])) < len(train[1])
-        compare(options, "photos", torch.cat([train[0], test[0]]), np.concatenate([train[1], test[1]]), first)
+        train, test = (photographs(options.photos / part) for part in ("train", "test"))
+        picture, label_N = torch.cat([train[0], test[0]]), np.concatenate([train[1], test[1]])
+        pairs = splits(label_N, [np.arange(len(train[1]))], validate=options.validate)
+        compare(options, "photos", picture, label_N, pairs)
 
 
 if __name__ == "__main__":
