@@ -9,7 +9,7 @@ from typing import Any
 
 def of_file(path: Path) -> str:
     """Digest of a file's bytes, read in constant memory."""
-    with open(path, "rb") as stream:
+    with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

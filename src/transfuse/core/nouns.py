@@ -56,7 +56,8 @@ class Source:
     origin: str
     """`timm`, `file`, `builtin` or `model`: which file of `sources/` opens it."""
     builder: Mapping[str, Any]
-    """How the network is built, as plain values: `{"timm": "resnet18", "arguments": {}}`, `{"function": "nets.py:resnet20", "digest": ...}`."""
+    """How the network is built, as plain values: `{"timm": "resnet18", "arguments": {}}` or
+    `{"function": "nets.py:resnet20", "digest": ...}`."""
     weights: str | None = None
     """Path of the file with the tensors; None for random weights."""
     preprocessing: Preprocessing

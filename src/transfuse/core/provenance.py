@@ -17,7 +17,7 @@ def options_of(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[s
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can hold it."""
+    """A value as JSON can hold it; arrays, tensors and their numbers become lists and plain numbers."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -26,6 +26,8 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, bool | int | float | str | None):
         return value
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
     return str(value) if isinstance(value, Path) else getattr(value, "__name__", str(value))
 
 
