@@ -17,10 +17,15 @@ from transfuse.core.digests import of_many
 from transfuse.core.errors import WeightsError
 from transfuse.core.nouns import Source
 from transfuse.core.randomness import key
-from transfuse.sources import bodies, functions, sides, staging, timm_networks
+from transfuse.core.tables import resolve
+from transfuse.sources import bodies, functions, staging, timm_networks
 from transfuse.sources.network import head_from
 from transfuse.weights import gate, matching
 from transfuse.weights.matching import Match
+
+
+COMPOSITES = {"depths": "transfuse.sources.depths:rebuilt", "side": "transfuse.sources.sides:rebuilt"}
+"""Bodies made of bodies, by the name of their entry in a builder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +76,9 @@ def rebuild(builder: Mapping[str, Any], *, trust_code: bool = False, seed: int =
     Runs no code but ours and timm's unless the builder names a function, which needs `trust_code`.
     """
     with keyed_weights(seed):
-        if "side" in builder:
-            return sides.rebuilt(builder["side"], lambda part: rebuild(part, trust_code=trust_code)).eval()
+        if composite := next((name for name in COMPOSITES if name in builder), None):
+            rebuilt = resolve(COMPOSITES, composite, "composite network")
+            return rebuilt(builder[composite], lambda part: rebuild(part, trust_code=trust_code)).eval()
         if "timm" in builder:
             return bodies.of_timm(timm_networks.build(builder))[0].eval()
         return bodies.of_function(functions.build(builder, trust_code), builder["input"])[0].eval()

@@ -15,10 +15,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Source, Task
 from transfuse.core.runs import Run
 from transfuse.sources.opening import open_source
-from transfuse.sources.taps import tapped
+from transfuse.sources.bodies import gives_channels_last
+from transfuse.sources.depths import spread
+from transfuse.sources.staging import at_depths
 from transfuse.training.batches import Batch
 from transfuse.training.options import Fit
 from transfuse.transferring.finetune import tuned
@@ -46,14 +49,16 @@ def delta(
     """Fine-tune with `alpha` on the distance of the feature maps at every depth and `beta` on the size of the head."""
     begin = start(source, task, head=head, fit=fit, run=run)
     bench = workbench(task, source.preprocessing, fit)
-    depths = begin.opened.depths
-    frozen = open_source(source, seed=fit.seed).body.eval().requires_grad_(False)
-    weights = channel_attention(begin, bench, depths) if attention == "channels" else None
+    if not begin.opened.depths:
+        raise UsageError(f"delta compares inner maps, but '{source.name}' cannot be cut into stages. Use `l2sp`.")
+    maps_of = Maps(begin.opened.body, begin.opened.depths)
+    maps_of_source = Maps(open_source(source, seed=fit.seed).body.requires_grad_(False), begin.opened.depths)
+    weights = channel_attention(begin, bench, maps_of) if attention == "channels" else None
 
     def objective(network: nn.Module, batch: Batch) -> Tensor:
         with torch.no_grad():
-            _, maps_source = tapped(frozen.to(batch.x.device), batch.x, depths)
-        features_BD, maps = tapped(begin.network.body, batch.x, depths)
+            _, maps_source = maps_of_source(batch.x)
+        features_BD, maps = maps_of(batch.x)
         distance = map_distance(maps, maps_source, weights) / len(batch.y)
         penalty = alpha * distance + beta * half_squared_norm(begin.network.head.parameters())
         return bench.weighted(begin.network.head(features_BD), batch) + penalty
@@ -62,6 +67,20 @@ def delta(
         begin, bench, fit=fit, run=run, head=head, layer_decay=layer_decay, batch_norm=batch_norm,
         interpolate=interpolate, objective=objective, method="delta",
     )  # fmt: skip
+
+
+class Maps:
+    """What a body computes at four depths, in one pass: features (B, D), and maps (B, C, ...) with channels second."""
+
+    def __init__(self, body: nn.Module, depths: Sequence[str]) -> None:
+        self.body, self.traced = body, at_depths(body, spread(depths))
+        self.channels_last = gives_channels_last(body)
+
+    def __call__(self, x_Bchw: Tensor) -> tuple[Tensor, list[Tensor]]:
+        self.body.to(x_Bchw.device)
+        *maps, features_BD = self.traced(x_Bchw)
+        turned = [m.movedim(-1, 1) if m.ndim == 3 or (m.ndim == 4 and self.channels_last) else m for m in maps]
+        return features_BD, turned
 
 
 def map_distance(maps: Sequence[Tensor], maps_source: Sequence[Tensor], attention: Sequence[Tensor] | None) -> Tensor:
@@ -80,7 +99,7 @@ def map_distance(maps: Sequence[Tensor], maps_source: Sequence[Tensor], attentio
     return total
 
 
-def channel_attention(begin: Start, bench: Workbench, depths: Sequence[str], sample: int = 32) -> list[Tensor]:
+def channel_attention(begin: Start, bench: Workbench, maps_of: Maps, sample: int = 32) -> list[Tensor]:
     """Softmax over channels of how much the loss rises without each channel, at every depth.
 
     First-order: the rise is −gradient·activation, one backward pass for all channels (Molchanov et al., 1611.06440).
@@ -89,7 +108,7 @@ def channel_attention(begin: Start, bench: Workbench, depths: Sequence[str], sam
     batch = bench.batches(Fit(batch_size=count)).at(0)
     begin.network.eval()
     with torch.enable_grad():
-        features_BD, maps = tapped(begin.network.body, batch.x, depths)
+        features_BD, maps = maps_of(batch.x)
         loss = bench.weighted(begin.network.head(features_BD), batch)
         gradients = torch.autograd.grad(loss, maps)
     rises = [-(g * m).flatten(2).sum(2).mean(0).detach() for g, m in zip(gradients, maps, strict=True)]

@@ -15,7 +15,7 @@ from transfuse.training.options import Fit
 from transfuse.transferring.interpolating import keep_best_between
 from transfuse.transferring.moving import BatchNorm, layerwise
 from transfuse.transferring.outcome import HeadShape, Outcome
-from transfuse.transferring.starting import Start, start
+from transfuse.transferring.starting import Depths, Start, start
 from transfuse.transferring.targets import target_scale
 from transfuse.transferring.tuning import Workbench, calibrated, tune, workbench
 
@@ -27,15 +27,16 @@ def finetune(
     run: Run = Run(),
     fit: Fit = Fit(),
     head: HeadShape = HeadShape(),
+    depths: Depths = "final",
     layer_decay: float = 0.8,
     batch_norm: BatchNorm = "frozen",
     interpolate: bool = True,
 ) -> Outcome:
-    """All layers move. `layer_decay` (0..1) is the factor on the rate from one stage to the one before it.
+    """All layers move. `depths` is what the head sees (see `probe`). `layer_decay` (0..1) is the factor on the rate from one stage to the one before it.
 
     `interpolate` sweeps θ(α) = (1−α)·θ_source + α·θ_tuned on the validation split and keeps the best α.
     """
-    begin = start(source, task, head=head, fit=fit, run=run)
+    begin = start(source, task, head=head, fit=fit, run=run, depths=depths)
     bench = workbench(task, source.preprocessing, fit)
     return tuned(
         begin,

@@ -4,6 +4,7 @@ from typing import Literal
 
 from torch import nn
 
+from transfuse.sources.depths import DeepBody
 from transfuse.sources.staging import stage_of_parameter
 from transfuse.training.loop import Group, Moves
 
@@ -17,7 +18,10 @@ def layerwise(network: nn.Module, *, decay: float, batch_norm: BatchNorm, prefix
     `batch_norm="frozen"` normalises by the source's statistics, as at prediction; `adapt` by those of the batch, whose
     running means replace the source's.
     """
-    stages = {prefix + name: stage for name, stage in stage_of_parameter(network.get_submodule(prefix[:-1])).items()}
+    body = network.get_submodule(prefix[:-1])
+    if isinstance(body, DeepBody):
+        prefix, body = f"{prefix}of.", body.of
+    stages = {prefix + name: stage for name, stage in stage_of_parameter(body).items()}
     deepest = max(stages.values(), default=0) + 1
     by_depth: dict[int, list[str]] = {}
     for name, _ in network.named_parameters():

@@ -3,8 +3,6 @@
 Relations: the fastest method, the start of `finetune`, and the yardstick for both.
 """
 
-from typing import Literal
-
 from transfuse.core.nouns import Source, Task
 from transfuse.core.runs import Run
 from transfuse.measuring.metrics import PRIMARY
@@ -13,7 +11,7 @@ from transfuse.sources.network import Network
 from transfuse.sources.opening import open_source
 from transfuse.training.options import Fit
 from transfuse.transferring.outcome import HeadShape, Outcome
-from transfuse.transferring.starting import probed, seeded_head, set_linear
+from transfuse.transferring.starting import Depths, Solver, probed, seeded_head, set_linear
 from transfuse.transferring.targets import scored, target_scale
 
 
@@ -23,14 +21,15 @@ def probe(
     *,
     run: Run = Run(),
     fit: Fit = Fit(),
-    solver: Literal["auto", "ridge", "logistic"] = "auto",
+    depths: Depths = "auto",
+    solver: Solver = "auto",
 ) -> Outcome:
     """A linear head on the source's frozen, pooled features; calibrated by out-of-fold logits.
 
-    `solver` is `ridge` (closed form), `logistic`, or `auto`: the better of the two out of fold.
+    `depths` is `final`, `several` (four depths side by side) or `auto`; `solver` is `ridge` (closed form), `logistic` or
+    `auto`. `auto` takes what has the lower out-of-fold loss.
     """
-    opened = open_source(source, seed=fit.seed)
-    head = probed(opened, task, fit=fit, run=run, method=solver)
+    opened, head = probed(open_source(source, seed=fit.seed), task, fit=fit, run=run, depths=depths, solver=solver)
     linear = seeded_head(opened.feature_size, len(task.classes), HeadShape(), fit.seed)
     set_linear(linear, head, task)
     outputs_NC = activated(head.out_of_fold_NC, task.kind, temperature=head.temperature)
@@ -43,6 +42,7 @@ def probe(
         facts={
             "solver": head.method,
             "strength": head.strength,
+            "features": opened.feature_size,
             "out_of_fold": {PRIMARY[task.kind]: out_of_fold[PRIMARY[task.kind]], "loss": out_of_fold["loss"]},
         },
         licence=source.licence,

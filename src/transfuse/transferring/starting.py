@@ -4,6 +4,7 @@ Letters: N examples, C classes or target columns, D features.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,7 +13,9 @@ from torch import nn
 from transfuse.core.nouns import Source, Task
 from transfuse.core.randomness import key
 from transfuse.core.runs import Run
+from transfuse.core.tables import chosen
 from transfuse.probing.heads import Head, fit_head
+from transfuse.sources.depths import FINAL, deep, spread
 from transfuse.sources.extraction import features
 from transfuse.sources.network import Network, new_head
 from transfuse.sources.opening import Opened, open_source
@@ -20,6 +23,10 @@ from transfuse.training.losses import example_weights
 from transfuse.training.options import Fit
 from transfuse.transferring.outcome import HeadShape
 from transfuse.transferring.targets import target_scale
+
+
+Depths = Literal["auto", "final", "several"]
+Solver = Literal["auto", "ridge", "logistic"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,17 +39,27 @@ class Start:
     """The closed-form head it starts from; None when the head's shape has none."""
 
 
-def start(source: Source, task: Task, *, head: HeadShape, fit: Fit, run: Run, pretrained: bool = True) -> Start:
+def start(
+    source: Source,
+    task: Task,
+    *,
+    head: HeadShape,
+    fit: Fit,
+    run: Run,
+    depths: Depths = "final",
+    pretrained: bool = True,
+) -> Start:
     """The source's body under a head of the wanted shape; a linear head starts as the probe's solution.
 
     The probe's temperature is folded into its weights, so that training starts from calibrated outputs
     (head first, then all layers: Kumar et al., arXiv 2202.10054).
     """
     opened = open_source(source, pretrained=pretrained, seed=fit.seed)
-    new = seeded_head(opened.feature_size, len(task.classes), head, fit.seed)
     probe = None
     if pretrained and head.kind == "linear":
-        probe = probed(opened, task, fit=fit, run=run)
+        opened, probe = probed(opened, task, fit=fit, run=run, depths=depths)
+    new = seeded_head(opened.feature_size, len(task.classes), head, fit.seed)
+    if probe is not None:
         set_linear(new, probe, task)
     return Start(opened=opened, network=Network(opened.body, new), probe=probe)
 
@@ -61,15 +78,34 @@ def seeded_head(feature_size: int, outputs: int, shape: HeadShape, seed: int) ->
         )
 
 
-def probed(source: Source | Opened, task: Task, *, fit: Fit, run: Run, method: str = "auto") -> Head:
-    """The cross-validated head on the source's cached features of the training split."""
+def probed(
+    opened: Opened, task: Task, *, fit: Fit, run: Run, depths: Depths = "auto", solver: Solver = "auto"
+) -> tuple[Opened, Head]:
+    """The cross-validated head on cached features of the training split, and the body whose features it takes.
+
+    `depths` is `final` (the source's last features), `several` (four depths side by side), or `auto`: the one with the
+    lower out-of-fold loss; `final` on a tie and where the network cannot be cut.
+    """
+    chosen("choice of depths", depths, ("auto", "final", "several"))
+    names = spread(opened.depths)
+    wanted = (FINAL,) if depths == "final" or len(names) == 1 else names
+    found = features(opened, task, "train", wanted, run=run)
+    heads: list[tuple[Opened, Head]] = []
+    if depths != "several" or len(names) == 1:
+        heads.append((opened, _fitted(found[FINAL].x_ND, task, fit, solver)))
+    if len(wanted) > 1:
+        side_by_side = np.concatenate([found[name].x_ND for name in wanted], axis=1)
+        heads.append((deep(opened, wanted), _fitted(side_by_side, task, fit, solver)))
+    return min(heads, key=lambda pair: pair[1].score)
+
+
+def _fitted(x_ND: np.ndarray, task: Task, fit: Fit, solver: Solver) -> Head:
     train = task.splits["train"]
-    x_ND = features(source, task, "train", run=run).x_ND
     return fit_head(
         x_ND,
         train.targets,
         task.kind,
-        method=method,
+        method=solver,
         classes=len(task.classes),
         weights_N=example_weights(task, fit),
         seed=fit.seed,
