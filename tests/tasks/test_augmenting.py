@@ -100,7 +100,7 @@ def test_tensors_and_floats_keep_their_type() -> None:
         augment(batch, range(6), EVERYTHING), torch.from_numpy(augment(pictures(), range(6), EVERYTHING))
     )
     floats = augment(batch.float(), range(6), EVERYTHING)
-    assert floats.dtype == torch.float32 and 0 <= floats.min() and floats.max() <= 255
+    assert floats.dtype == torch.float32 and floats.min() >= 0 and floats.max() <= 255
     assert augment(pictures(channels=1), range(6), EVERYTHING).shape == (6, 17, 23, 1)
 
 

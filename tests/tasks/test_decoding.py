@@ -7,7 +7,7 @@ from PIL import Image
 
 from transfuse.core.errors import DataError
 from transfuse.core.nouns import Preprocessing
-from transfuse.tasks.decoding import decode, decode_to, header, resize, white_of
+from transfuse.tasks.decoding import decode, decode_to, examined, resize, white_of
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -108,8 +108,9 @@ def test_first_frame_of_an_animation() -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert decode(data)[0, 0].tolist() == [255, 0, 0]
-    assert header(data, 10) == (True, True)
-    assert header(encoded(frames[0], "PNG"), 16) == (False, False)
+    picture, large, several = examined(data, 10, 64)
+    assert picture.getpixel((0, 0)) == (255, 0, 0) and large and several
+    assert examined(encoded(frames[0], "PNG"), 16, 64)[1:] == (False, False)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 Letters: H, W height and width in pixels; C channels (1 grey, 3 RGB).
 """
 
+import contextlib
 import io
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
 }
 _WHITES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 255.0, 65535.0)  # few bits: scans and teaching data of 0..16
+_JPEG = ("JPEG", "MPO")  # MPO: several JPEG pictures of one view; the first is the photograph
 _ORIENTATION = 0x0112  # EXIF tag
 _CHANNEL_COUNTS = (1, 2, 3, 4)
 
@@ -74,23 +77,19 @@ def decode_to(item: Item, preprocessing: Preprocessing) -> np.ndarray:
 
 def opened(item: Item, channels: int = 3, least: int | None = None) -> Image.Image:
     """The picture in mode L or RGB. With `least`, JPEG files may come reduced, no side below `least` pixels."""
-    try:
-        image = _upright(_image(item, least))
-        return _composited(image, "L" if channels == 1 else "RGB")
-    except DataError:
-        raise
-    except Exception as problem:  # Pillow raises errors of many kinds for broken files
-        raise DataError(f"{described(item)} cannot be read as a picture: {_reason(problem)}.") from problem
+    with _explained(described(item)):
+        return _composited(_upright(_image(item, least)), "L" if channels == 1 else "RGB")
 
 
-def header(data: bytes, pixels: int) -> tuple[bool, bool]:
-    """Whether an encoded picture has more than `pixels` pixels, and whether it has several frames."""
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            several = image.format not in ("JPEG", "MPO") and getattr(image, "n_frames", 1) > 1
-            return image.width * image.height > pixels, several
-    except Exception as problem:
-        raise DataError(f"the picture cannot be read as a picture: {_reason(problem)}.") from problem
+def examined(data: bytes, whole: int, least: int) -> tuple[Image.Image, bool, bool]:
+    """The picture in mode RGB, whether it has more than `whole` pixels, and whether it has several frames.
+
+    Above `whole` pixels, JPEG files come reduced, no side below `least` pixels.
+    """
+    with _explained("the picture"), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        large = image.width * image.height > whole
+        several = image.format not in _JPEG and getattr(image, "n_frames", 1) > 1
+        return _composited(_upright(_loaded(image, least if large else None)), "RGB"), large, several
 
 
 def fitted(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
@@ -129,12 +128,24 @@ def _image(item: Item, least: int | None) -> Image.Image:
         return item
     source = io.BytesIO(item.read() if isinstance(item, Stored) else item) if isinstance(item, Stored | bytes) else item
     with Image.open(source, formats=FORMATS) as image:
-        if least is not None and image.format in ("JPEG", "MPO"):
-            image.draft(None, (least, least))
-        image.load()
-        if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
-            return ImageChops.invert(image)  # Pillow assumes Adobe's inverted inks even where no Adobe marker says so
-        return image
+        return _loaded(image, least)
+
+
+def _loaded(image: Image.Image, least: int | None) -> Image.Image:
+    if least is not None and image.format in _JPEG:
+        image.draft(None, (least, least))
+    image.load()
+    if image.mode == "CMYK" and image.format in _JPEG and "adobe" not in image.info:
+        return ImageChops.invert(image)  # Pillow assumes Adobe's inverted inks even where no Adobe marker says so
+    return image
+
+
+@contextlib.contextmanager
+def _explained(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as problem:  # Pillow raises errors of many kinds for broken files
+        raise DataError(f"{name} cannot be read as a picture: {_reason(problem)}.") from problem
 
 
 def _from_array(pixels: np.ndarray) -> Image.Image:

@@ -17,7 +17,7 @@ from transfuse.core import digests
 from transfuse.core.errors import DataError
 from transfuse.core.nouns import DataWarning
 from transfuse.core.runs import Run
-from transfuse.tasks.decoding import Stored, header, opened
+from transfuse.tasks.decoding import Stored, examined, opened
 from transfuse.tasks.listing import Listing, kept
 from transfuse.tasks.loading import default_workers
 
@@ -119,9 +119,12 @@ def _of_item(item: Any) -> _Look:
         data: Any = _file(Path(item))
     else:
         data = item.read() if isinstance(item, Stored) else item
+    large = animated = False
     try:
-        large, animated = header(data, _WHOLE) if isinstance(data, bytes) else (False, False)
-        image = opened(data, least=4 * THUMBNAIL if large else None)
+        if isinstance(data, bytes):
+            image, large, animated = examined(data, _WHOLE, 4 * THUMBNAIL)
+        else:
+            image = opened(data)
     except DataError as problem:
         reason = str(problem).removeprefix("the picture cannot be read as a picture: ")
         raise DataError(f"{item if isinstance(item, str | Path) else 'the picture'}: {reason}") from None

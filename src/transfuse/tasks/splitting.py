@@ -1,10 +1,11 @@
 """Seeded, stratified splits in which groups stay together.
 
 Iterative stratification (Sechidis, Tsoumakas, Vlahavas 2011, "On the stratification of multi-label data"), with
-groups as units: the rarest label is dealt out first. We give each unit to the split that has received the smallest share of
-what it should hold, summed over the unit's labels and its size (the paper: of the rarest label alone). Single examples
-with one label are then dealt out stratum by stratum with exact quotas. What lies where depends on the seed and on the
-examples' own keys, never on their order. Letters: N examples; U units; S strata or labels; P parts.
+groups as units: the rarest label is dealt out first. We give each unit to the part that has received the smallest share
+of what it should hold, summed over the unit's labels and its size (the paper: of the rarest label alone); a label that
+training does not have yet goes there. Single examples with one label are then dealt out stratum by stratum with exact
+quotas. What lies where depends on the seed and on the examples' own keys, never on their order.
+Letters: N examples; U units; S strata or labels; P parts.
 """
 
 from collections.abc import Sequence
@@ -107,7 +108,8 @@ def _deal_iteratively(
         rarest = int(np.argmin(np.where(open_S > 0, open_S, np.inf)))
         having = contents_US[todo, rarest] > 0
         for unit in todo[having]:
-            part = int(np.argmax((lacking_PS @ contents_US[unit]).round(9)))
+            new = ((contents_US[unit] > 0) & (lacking_PS[0] == 1)).any()
+            part = 0 if new else int(np.argmax((lacking_PS @ contents_US[unit]).round(9)))
             parts_U[unit] = part
             lacking_PS[part] -= contents_US[unit] / (shares_P[part] * total_S)
         todo = todo[~having]
