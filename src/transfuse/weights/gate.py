@@ -82,6 +82,8 @@ def recognise(path: str | Path) -> Format:
 def _by_bytes(head: bytes, path: Path) -> Format:
     if not head:
         raise WeightsError(f"'{path}' is empty. Fetch it again.")
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LARGEST_HEADER:
+        return "safetensors"  # asked first: the length of its header may begin like any other format
     if head.startswith(b"PK\x03\x04"):
         return "torch-zip"
     if head[2:].startswith(_LEGACY_MAGIC) and head[:1] == b"\x80":
@@ -91,8 +93,6 @@ def _by_bytes(head: bytes, path: Path) -> Format:
             raise WeightsError(f"'{path}' must be safetensors or a torch file, but is {what}.")
     if head[:1] == b"\x80":
         raise UnsafeFile(f"'{path}' is a bare pickle, which can run any code when opened. Ask for safetensors.")
-    if len(head) >= 10 and head[8:9] == b"{":
-        return "safetensors"
     raise WeightsError(f"'{path}' must be safetensors or a torch file, but its bytes are neither.")
 
 
