@@ -7,6 +7,7 @@ import difflib
 import os
 import socket
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -96,7 +97,9 @@ def adapted(
     if convert is None:
         return tensors
     try:
-        converted = convert(dict(tensors), network)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch's hints on the speed of timm's resampling
+            converted = convert(dict(tensors), network)
     except (KeyError, RuntimeError, IndexError, TypeError, ValueError, AttributeError):
         return tensors  # not this family's checkpoint; the match will show how it differs
     return {name: tensor for name, tensor in converted.items() if isinstance(tensor, torch.Tensor)}

@@ -150,8 +150,11 @@ def _shapes(tensors: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items() if not name.endswith(_COUNTER)}
 
 
-def _difference(problem: str, found: Match, most: int = 30) -> str:
-    lines = found.lines()
-    more = [f"... and {len(lines) - most} more"] if len(lines) > most else []
+def _difference(problem: str, found: Match, most: int = 10) -> str:
+    """At most so many lines of each kind, those that the network misses first."""
+    kinds = [[line for line in found.lines() if line.startswith(sign)] for sign in "~+-"]
+    lines = [line for kind in kinds for line in kind[:most]]
+    hidden = sum(len(kind) for kind in kinds) - len(lines)
+    more = [f"... and {hidden} more"] if hidden else []
     legend = "(- only in the file, + only in the network, ~ other shape)"
-    return "\n".join([f"{problem}: {len(found.loaded)} of {found.wanted} tensors fit {legend}:", *lines[:most], *more])
+    return "\n".join([f"{problem}: {len(found.loaded)} of {found.wanted} tensors fit {legend}:", *lines, *more])
