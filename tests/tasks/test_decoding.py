@@ -108,9 +108,9 @@ def test_first_frame_of_an_animation() -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert decode(data)[0, 0].tolist() == [255, 0, 0]
-    picture, large, several = examined(data, 10, 64)
-    assert picture.getpixel((0, 0)) == (255, 0, 0) and large and several
-    assert examined(encoded(frames[0], "PNG"), 16, 64)[1:] == (False, False)
+    picture, large, traits = examined(data, 10, 64)
+    assert picture.getpixel((0, 0)) == (255, 0, 0) and large and traits == ("animated",)
+    assert examined(encoded(frames[0], "PNG"), 16, 64)[1:] == (False, ())
 
 
 @pytest.mark.parametrize(

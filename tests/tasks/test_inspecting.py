@@ -42,6 +42,13 @@ def test_animations_are_noted(tmp_path: Path, painted) -> None:
     ]
 
 
+def test_transparent_parts_are_noted_and_opaque_alpha_is_not(tmp_path: Path) -> None:
+    Image.new("RGBA", (40, 40), (1, 2, 3, 255)).save(tmp_path / "opaque.png")
+    Image.new("RGBA", (40, 40), (1, 2, 3, 200)).save(tmp_path / "glass.png")
+    kept, _ = inspect(listing([tmp_path / "opaque.png", tmp_path / "glass.png"]))
+    assert [(note.code, note.places) for note in kept.warnings] == [("transparent", (str(tmp_path / "glass.png"),))]
+
+
 def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"None of the 2 pictures can be read.*no such file"):
         inspect(listing([tmp_path / "a.png", tmp_path / "b.png"]))

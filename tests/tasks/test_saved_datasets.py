@@ -10,8 +10,7 @@ from transfuse.tasks.saved_datasets import is_saved, list_saved
 
 
 @pytest.fixture(autouse=True)
-def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.utils.logging, "_tqdm_active", False, raising=False)
+def _quiet() -> None:
     datasets.disable_progress_bars()
 
 
@@ -49,11 +48,7 @@ def test_a_dict_keeps_its_splits(tmp_path: Path, painted) -> None:
 
 
 def test_sequences_of_class_names_are_multi_label(tmp_path: Path, painted) -> None:
-    feature = (
-        datasets.List(datasets.ClassLabel(names=["a", "b"]))
-        if hasattr(datasets, "List")
-        else datasets.Sequence(datasets.ClassLabel(names=["a", "b"]))
-    )
+    feature = datasets.List(datasets.ClassLabel(names=["a", "b"]))
     table(painted, [[0, 1], []], feature).save_to_disk(tmp_path / "d")
     listing = list_saved(tmp_path / "d")
     assert listing.labels == [["a", "b"], []] and listing.kind == "multi-label"

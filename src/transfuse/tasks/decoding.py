@@ -81,15 +81,17 @@ def opened(item: Item, channels: int = 3, least: int | None = None) -> Image.Ima
         return _composited(_upright(_image(item, least)), "L" if channels == 1 else "RGB")
 
 
-def examined(data: bytes, whole: int, least: int) -> tuple[Image.Image, bool, bool]:
-    """The picture in mode RGB, whether it has more than `whole` pixels, and whether it has several frames.
+def examined(data: bytes, whole: int, least: int) -> tuple[Image.Image, bool, tuple[str, ...]]:
+    """The picture in mode RGB, whether it has more than `whole` pixels, and whether it is `animated` or `transparent`.
 
     Above `whole` pixels, JPEG files come reduced, no side below `least` pixels.
     """
     with _explained("the picture"), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         large = image.width * image.height > whole
-        several = image.format not in _JPEG and getattr(image, "n_frames", 1) > 1
-        return _composited(_upright(_loaded(image, least if large else None)), "RGB"), large, several
+        animated = image.format not in _JPEG and getattr(image, "n_frames", 1) > 1
+        picture = _upright(_loaded(image, least if large else None))
+        traits = {"animated": animated, "transparent": _transparent(picture)}
+        return _composited(picture, "RGB"), large, tuple(name for name, true in traits.items() if true)
 
 
 def fitted(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
@@ -201,13 +203,22 @@ def _upright(image: Image.Image) -> Image.Image:
 def _composited(image: Image.Image, mode: str) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _from_deep(image).convert(mode)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    if _has_alpha(image):
         image = image.convert("RGBA")
         canvas = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(canvas, image).convert("RGB")
     if mode == "L" and image.mode not in ("L", "1", "RGB"):
         image = image.convert("RGB")
     return image if image.mode == mode else image.convert(mode)
+
+
+def _transparent(image: Image.Image) -> bool:
+    """Whether any pixel lets the ground shine through."""
+    return _has_alpha(image) and image.convert("RGBA").getchannel("A").getextrema() != (255, 255)
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
 def _from_deep(image: Image.Image) -> Image.Image:

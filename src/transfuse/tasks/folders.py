@@ -41,11 +41,6 @@ def list_folder(folder: Path, *, group: str | Mapping[str, str] | None = None) -
     )
 
 
-def looks_like_splits(folder: Path) -> bool:
-    """Whether the folders in `folder` are splits of a data set rather than classes."""
-    return bool(_split_folders(folder)[0])
-
-
 def _split_folders(folder: Path) -> tuple[dict[Path, str | None], list[Path]]:
     """Folders that are splits, and what lies beside them. A folder `train` that holds pictures is a class."""
     children = _children(folder)

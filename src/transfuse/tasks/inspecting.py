@@ -27,6 +27,10 @@ SMALLEST = 32
 """Shorter side in pixels below which pictures are too alike to be compared by their looks (digits of 8 by 8)."""
 _WHOLE = 1_000_000  # pixels up to which a picture is decoded whole, so that equal pixels are found in unequal files
 _REPORT_EVERY = 64
+_TRAITS = {
+    "animated": "pictures have several frames; the first is used.",
+    "transparent": "pictures have transparent parts; these are taken as white.",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +53,7 @@ class _Look:
     content: str
     thumbnail: np.ndarray
     side: tuple[int, int]
-    animated: bool = False
+    traits: tuple[str, ...] = ()
 
 
 def inspect(listing: Listing, run: Run | None = None) -> tuple[Listing, Looks]:
@@ -82,10 +86,13 @@ def _warnings(listing: Listing, looks: Sequence[_Look | str], bad: list[int]) ->
                 places=tuple(_placed(listing.names[place], str(looks[place])) for place in bad),
             )
         )
-    animated = [listing.names[place] for place, look in enumerate(looks) if isinstance(look, _Look) and look.animated]
-    if animated:
-        message = f"{len(animated)} pictures have several frames; the first is used."
-        warnings.append(DataWarning(code="animated", message=message, places=tuple(animated), severity="note"))
+    for trait, message in _TRAITS.items():
+        places = [
+            n for n, look in zip(listing.names, looks, strict=True) if isinstance(look, _Look) and trait in look.traits
+        ]
+        if places:
+            text = f"{len(places)} {message}"
+            warnings.append(DataWarning(code=trait, message=text, places=tuple(places), severity="note"))
     return warnings
 
 
@@ -119,10 +126,11 @@ def _of_item(item: Any) -> _Look:
         data: Any = _file(Path(item))
     else:
         data = item.read() if isinstance(item, Stored) else item
-    large = animated = False
+    large = False
+    traits: tuple[str, ...] = ()
     try:
         if isinstance(data, bytes):
-            image, large, animated = examined(data, _WHOLE, 4 * THUMBNAIL)
+            image, large, traits = examined(data, _WHOLE, 4 * THUMBNAIL)
         else:
             image = opened(data)
     except DataError as problem:
@@ -130,7 +138,7 @@ def _of_item(item: Any) -> _Look:
         raise DataError(f"{item if isinstance(item, str | Path) else 'the picture'}: {reason}") from None
     content = _digest(np.asarray(image)) if not large else digests.of_bytes(data)
     digest = digests.of_bytes(data) if isinstance(data, bytes) else content
-    return _Look(digest, content, _thumbnail(image), (image.height, image.width), animated)
+    return _Look(digest, content, _thumbnail(image), (image.height, image.width), traits)
 
 
 def _of_array(pixels: np.ndarray) -> _Look:
