@@ -19,7 +19,10 @@ def command(
     """Measure the saved MODEL on the labelled pictures in DATA: every metric, with n and an interval."""
     with shared.running(quiet=quiet) as run:
         from transfuse.evaluating.evaluate import evaluate
+        from transfuse.reporting.files import require_suffix
 
+        if report:
+            require_suffix(report)
         found = evaluate(
             model, data, split=split, seed=seed, trust_code=trust_code, run=run, command=shared.command_line()
         )

@@ -35,6 +35,7 @@ def command(data: str, sources: tuple[str, ...], budget: str, out: str, form: st
         from transfuse.fitting.fit import fit
 
         seed = fit_options.get("seed", 0)
+        shared.require_free(out)
         task = shared.opened_task(data, data_options, seed, run)
         model = fit(
             task,

@@ -49,11 +49,10 @@ def transfuse() -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; errors of the user's making are one message, never a traceback."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        return transfuse.main(arguments, standalone_mode=False)
-    except click.exceptions.Abort:
-        _end("Stopped. Nothing was left half-written; the same command takes up where it stopped.", 130)
-    except KeyboardInterrupt:
+        return transfuse.main(arguments, prog_name="transfuse", standalone_mode=False, obj=tuple(arguments))
+    except (click.exceptions.Abort, KeyboardInterrupt):
         _end("Stopped. Nothing was left half-written; the same command takes up where it stopped.", 130)
     except click.exceptions.Exit as ending:
         sys.exit(ending.exit_code)

@@ -4,6 +4,7 @@ import ast
 import contextlib
 import dataclasses
 import inspect
+import itertools
 import json
 import shlex
 import shutil
@@ -116,7 +117,7 @@ def _click_type(field: dataclasses.Field) -> Any:
 def _field_documents(kind: type) -> dict[str, str]:
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body  # type: ignore[attr-defined]
     documents = {}
-    for statement, following in zip(body, body[1:], strict=False):
+    for statement, following in itertools.pairwise(body):
         documented = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
         if isinstance(statement, ast.AnnAssign) and documented:
             documents[statement.target.id] = " ".join(str(following.value.value).split())  # type: ignore
@@ -153,9 +154,14 @@ def class_weights(text: str | None) -> Any:
         raise UsageError(f"`--class-weights` must be like cat=2,dog=0.5, but is '{text}'.") from None
 
 
+def arguments() -> tuple[str, ...]:
+    """What the user typed after `transfuse`."""
+    return click.get_current_context().find_object(tuple) or tuple(sys.argv[1:])
+
+
 def command_line() -> str:
     """What the user typed."""
-    return shlex.join(["transfuse", *sys.argv[1:]])
+    return shlex.join(["transfuse", *arguments()])
 
 
 @contextlib.contextmanager
@@ -166,7 +172,7 @@ def running(*, quiet: bool, budget: str | None = None, resumable: bool = False) 
     from transfuse.reporting.progress import watching
     from transfuse.sources.cache import default_folder
 
-    checkpoints = default_folder() / "runs" / of_value([str(Path.cwd()), *sys.argv[1:]])[:24] if resumable else None
+    checkpoints = default_folder() / "runs" / of_value([str(Path.cwd()), *arguments()])[:24] if resumable else None
     deadline = time.monotonic() + seconds(budget) if budget else None
     with watching(Console(stderr=True), quiet=quiet) as watch:
         yield Run(deadline=deadline, checkpoints=checkpoints, watch=watch)
@@ -177,14 +183,23 @@ def running(*, quiet: bool, budget: str | None = None, resumable: bool = False) 
 def show_report(report: Report, form: str, extra: dict[str, Any] | None = None) -> None:
     """Print a report as a table or as JSON."""
     if form == "json":
-        click.echo(json.dumps({"title": report.title, "rows": plain(report.rows), "summary": list(report.summary),
-                               "warnings": plain(report.warnings), **(extra or {})}, ensure_ascii=False))  # fmt: skip
+        from transfuse.reporting.files import finite
+
+        document = {name: plain(getattr(report, name)) for name in ("title", "rows", "summary", "warnings")}
+        click.echo(json.dumps(finite({**document, **(extra or {})}), ensure_ascii=False, allow_nan=False))
         return
     from transfuse.reporting.terminal import show
 
     show(report, Console())
     for name, value in (extra or {}).items():
         click.echo(f"{name}: {value}")
+
+
+def require_free(out: str) -> None:
+    """Raise now what saving would raise after hours of work."""
+    from transfuse.predicting.folder import require_free
+
+    require_free(out)
 
 
 def saved(model: Model, out: str, form: str) -> None:

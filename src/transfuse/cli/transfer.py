@@ -41,6 +41,7 @@ def command(
     with shared.running(quiet=quiet, budget=budget, resumable=True) as run:
         from transfuse.transferring.transfer import transfer
 
+        shared.require_free(out)
         task = shared.opened_task(data, data_options, fit_options.get("seed", 0), run)
         found = shared.found_source(source, **source_options)
         model = transfer(

@@ -68,6 +68,14 @@ def writing_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def require_writable(path: Path) -> None:
+    """Raise `StorageError` now when `path` cannot be written: asked before work of which the result would be lost."""
+    with _explained(path):
+        path = Path(path).resolve()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+
+
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write bytes atomically."""
     with writing_file(path) as temporary:

@@ -1,5 +1,7 @@
 """The model card: what the model is, how good it is, where it came from, in one Markdown page."""
 
+from collections.abc import Mapping
+
 from transfuse.core.durations import spoken
 from transfuse.core.nouns import Model
 from transfuse.core.provenance import walk
@@ -16,13 +18,13 @@ def card(model: Model) -> str:
         f"# {model.name}",
         "",
         f"- Task: {model.kind} {model.modality}, {len(model.classes)} outputs: {classes}",
-        f"- Input: {height}×{width} {colours} pictures",
+        f"- Input: {height} by {width} pixels, {colours}",
         f"- Parameters: {sum(p.numel() for p in model.network.parameters()):,}",
         f"- Licence of the source: {model.licence}",
         "",
         "## Measured",
         "",
-        *(_measured(name, value) for name, value in model.metrics.items()),
+        *(line for split, metrics in model.metrics.items() for line in _measured(split, metrics)),
         "",
         "## How it was made",
         "",
@@ -43,7 +45,9 @@ def card(model: Model) -> str:
     return "\n".join(lines)
 
 
-def _measured(name: str, value: object) -> str:
-    if isinstance(value, dict) and "value" in value:
-        return f"- {name}: {value['value']:.4f} (95 % interval {value['low']:.4f} to {value['high']:.4f}, n = {value['n']})"
-    return f"- {name}: {value}"
+def _measured(split: str, metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """One line a metric: its value on a split, with interval and n."""
+    return [
+        f"- {name} ({split}): {m['value']:.4f} (95 % interval {m['low']:.4f} to {m['high']:.4f}, n = {m['n']:.0f})"
+        for name, m in metrics.items()
+    ]

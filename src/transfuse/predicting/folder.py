@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from transfuse.core import atomic, digests
-from transfuse.core.errors import ModelError
+from transfuse.core.errors import ModelError, TransfuseError
 from transfuse.core.nouns import Model
 from transfuse.core.provenance import plain, step_from
 from transfuse.predicting.card import card
@@ -26,8 +26,7 @@ DOCUMENT, TENSORS, REPORT, CARD = "model.json", "model.safetensors", "report.htm
 def save(model: Model, folder: str | Path) -> Path:
     """Write the folder atomically: an older one is replaced only when the new one is complete."""
     folder = Path(folder)
-    if folder.exists() and not (folder / DOCUMENT).exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ModelError(f"'{folder}' exists and is not a saved Model, so it is not replaced. Choose another folder.")
+    require_free(folder)
     with atomic.writing_folder(folder) as part:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
         write_tensors(part / TENSORS, tensors, {"format": "pt"})
@@ -38,6 +37,14 @@ def save(model: Model, folder: str | Path) -> Path:
             model.report.save(part / REPORT)
             model.report.save(part / "report.json")
     return folder
+
+
+def require_free(folder: str | Path) -> None:
+    """Raise `ModelError` or `StorageError` when no model may or can be saved as `folder`: asked before long work."""
+    folder = Path(folder)
+    if folder.exists() and not (folder / DOCUMENT).exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ModelError(f"'{folder}' exists and is not a saved Model, so it is not replaced. Choose another folder.")
+    atomic.require_writable(folder)
 
 
 def load(folder: str | Path, *, trust_code: bool = False) -> Model:
@@ -52,6 +59,18 @@ def load(folder: str | Path, *, trust_code: bool = False) -> Model:
             f"'{folder / TENSORS}' is not the file that was saved: its digest differs. Restore the folder."
         )
     tensors = read_tensors(folder / TENSORS)
+    try:
+        return _rebuilt(document, tensors, trust_code)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        if isinstance(error, TransfuseError):
+            raise
+        raise ModelError(
+            f"'{folder / DOCUMENT}' does not describe a Model: {type(error).__name__} {error}. Restore the folder."
+        ) from error
+
+
+def _rebuilt(document: dict[str, Any], tensors: dict[str, Any], trust_code: bool) -> Model:
+    """The Model that a document and its tensors describe."""
     body = rebuild(document["builder"], trust_code=trust_code)
     head = head_from(document["head"], document["feature_size"], len(document["classes"]))
     network = Network(body, head)

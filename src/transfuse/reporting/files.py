@@ -15,12 +15,21 @@ SCHEMA = 1
 """Version of the JSON form; grows when a key changes its meaning."""
 
 
+SUFFIXES = (".html", ".json")
+
+
+def require_suffix(path: str | Path) -> str:
+    """The ending that says in which form a report is written. Raises `UsageError` for another."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UsageError(f"A report's file must end in .html or .json, but is '{path}'. Give it one of these endings.")
+    return suffix
+
+
 def save_report(report: Report, path: str | Path) -> Path:
     """Write by the suffix of `path`, `.html` or `.json`. Raises `UsageError`, `UnknownName`, `StorageError`."""
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in (".html", ".json"):
-        raise UsageError(f"A report's file must end in .html or .json, but is '{path}'. Give it one of these endings.")
+    suffix = require_suffix(path)
     write_text(path, render_page(report) if suffix == ".html" else render_json(report))
     return path
 

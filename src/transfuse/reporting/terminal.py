@@ -35,6 +35,8 @@ def show(report: Report, console: Console) -> None:
         section_kind(section.kind)
     for part in _parts(report):
         console.print(part, highlight=False)
+    if report.command and not any(section.kind == "command" for section in report.sections):
+        console.print(_command(report.command), highlight=False, soft_wrap=True)
 
 
 def safe(text: object) -> str:
@@ -53,8 +55,6 @@ def _parts(report: Report) -> Iterable[RenderableType]:
     for section in report.sections:
         if section.kind not in PAGE_ONLY:
             yield from _section(section)
-    if report.command and not any(section.kind == "command" for section in report.sections):
-        yield _command(report.command)
 
 
 def _section(section: Section) -> Iterable[RenderableType]:
@@ -107,4 +107,4 @@ def _tree(step: Mapping[str, Any], level: int) -> Iterable[str]:
 
 
 def _command(command: str) -> RenderableType:
-    return Group(Text("\nrepeat with:", style="dim"), Text(f"  {safe(command)}", overflow="fold", no_wrap=True))
+    return Group(Text("\nrepeat with:", style="dim"), Text(f"  {safe(command)}"))
