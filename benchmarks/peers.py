@@ -15,7 +15,7 @@ Everything runs in turn, never two at once, each side in its own environment:
 1e-3, 3e-3 at 20 epochs, then 6 and 40 epochs at the best rate. The best is chosen ON THE TEST pictures, which flatters
 the peer, and its seconds are those of that one run, without the search for it (shown apart). transfuse chooses its own
 settings on validation data within its budget and reads the test pictures once; its seconds are those of the whole
-command, imports and search included.
+command: imports, search, and its baseline from scratch unless `--fit` leaves that out. Its cache starts empty.
 
 Intervals are Wilson's for 95 %; `ahead` is transfuse's accuracy less the peer's on the same pictures with the interval
 of the paired difference. With several seeds, accuracies and seconds are means. Rows go to standard output, and with
@@ -25,9 +25,11 @@ every run and its predictions to the folder `--out`.
 import argparse
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -154,7 +156,7 @@ def run_transfuse(given: argparse.Namespace, seed: int) -> dict:
         "model": model,
     }
     started = time.perf_counter()
-    output_of(shlex.split(given.fit.format(**fields)), given)
+    said = output_of(shlex.split(given.fit.format(**fields)), given)
     fitted = time.perf_counter()
     paths, labels, classes = truth(given)
     command = shlex.split(TRANSFUSE_PREDICT.format(**fields)) + [str(path) for path in paths]
@@ -168,7 +170,7 @@ def run_transfuse(given: argparse.Namespace, seed: int) -> dict:
             "seed": seed,
             "n": len(labels),
             "accuracy": float((predicted == labels).mean()),
-            "loaded": "see its report",
+            "loaded": next(iter(re.findall(r"\d+ of \d+ tensors loaded", said)), "see its report"),
             "setup_seconds": 0.0,
             "fit_seconds": fitted - started,
             "predict_seconds": time.perf_counter() - fitted,
@@ -181,7 +183,9 @@ def output_of(command: Sequence[str], given: argparse.Namespace) -> str:
     """Standard output of a command, alone on the machine as far as this script can see to it."""
     surroundings = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     surroundings |= {"OMP_NUM_THREADS": str(given.threads), "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, env=surroundings, check=False)
+    with tempfile.TemporaryDirectory() as empty:  # no run may profit from features that another one has cached
+        surroundings["TRANSFUSE_CACHE"] = empty
+        done = subprocess.run(command, capture_output=True, text=True, env=surroundings, check=False)
     if done.returncode:
         raise SystemExit(f"{shlex.join(command)}\nfailed ({done.returncode}):\n{done.stderr[-3000:]}")
     return done.stdout
