@@ -27,7 +27,8 @@ from transfuse.sources.preprocessing import normalise
 from transfuse.tasks.augmenting import NONE, Augmentation, augment
 from transfuse.tasks.loading import batches
 
-_BATCH = 32
+BATCH = 32
+"""Pictures that the network sees at once."""
 
 
 def features(
@@ -183,7 +184,7 @@ class _Extractor:
         """Run every picture through the network; gives what is to be remembered with the arrays."""
         count, done = len(job.examples), 0
         deviation = None
-        for pictures in batches(job.examples.items, job.source.preprocessing, _BATCH):
+        for pictures in batches(job.examples.items, job.source.preprocessing, BATCH):
             for view in range(max(job.views, 1)):
                 x_Bchw = normalise(_varied(job, pictures, done, view), job.source.preprocessing)
                 values = self.values(job, x_Bchw)
