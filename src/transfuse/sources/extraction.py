@@ -201,6 +201,8 @@ class _Extractor:
                 raise BudgetError(
                     f"The time ran out after {done} of {count} pictures. Give more time or fewer pictures."
                 )
+        if job.device.type != "cpu":
+            self.network.to("cpu")  # the parameters are the caller's
         return {"deviation": deviation}
 
     def _deviation(self, job: _Job, x_Bchw: torch.Tensor, values: list[np.ndarray]) -> float:

@@ -4,6 +4,7 @@ On the CPU bfloat16 pays only where the processor multiplies it natively (AMX or
 there, several times slower elsewhere.
 """
 
+import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -71,7 +72,9 @@ def _openvino(network: nn.Module) -> Compute:
 
     def compute(x_Bchw: torch.Tensor) -> tuple[torch.Tensor, ...]:
         if not compiled:
-            converted = openvino.convert_model(network.eval(), example_input=x_Bchw, input=[-1, *x_Bchw.shape[1:]])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # OpenVINO still traces by torch.jit, which torch calls deprecated
+                converted = openvino.convert_model(network.eval(), example_input=x_Bchw, input=[-1, *x_Bchw.shape[1:]])
             # OpenVINO takes bfloat16 silently where the processor has it; said explicitly here, and recorded.
             hints = {"INFERENCE_PRECISION_HINT": "bf16"}
             compiled["model"] = openvino.Core().compile_model(converted, "CPU", hints)
