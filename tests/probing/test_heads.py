@@ -203,7 +203,7 @@ class TestWeights:
 
 
 class TestOrderAndGroups:
-    @settings(deadline=None, max_examples=8)
+    @settings(deadline=None, max_examples=12)
     @given(seed=st.integers(0, 10**6), method=st.sampled_from(["ridge", "logistic"]))
     def test_the_order_of_rows_leaves_the_head_equal(self, seed, method):
         x, y = clusters(n=50, d=5, seed=seed % 17, spread=0.6)
@@ -211,9 +211,10 @@ class TestOrderAndGroups:
         one = fit_head(x, y, "single-label", method=method)
         two = fit_head(x[order], y[order], "single-label", method=method)
         assert one.strength == two.strength
-        np.testing.assert_allclose(one.weight_CD, two.weight_CD, atol=1e-4)
-        np.testing.assert_allclose(one.out_of_fold_NC[order], two.out_of_fold_NC, atol=2e-2)
-        assert one.temperature == pytest.approx(two.temperature, rel=1e-2)
+        size = np.abs(one.weight_CD).max(), np.abs(one.out_of_fold_NC).max()
+        np.testing.assert_allclose(one.weight_CD, two.weight_CD, atol=1e-4 * size[0])
+        np.testing.assert_allclose(one.out_of_fold_NC[order], two.out_of_fold_NC, atol=2e-2 * size[1])
+        assert one.temperature == pytest.approx(two.temperature, rel=1e-3)
 
     def test_groups_do_not_straddle_folds_and_expose_memorising(self):
         rng = np.random.default_rng(0)

@@ -26,6 +26,8 @@ Method = Literal["auto", "ridge", "logistic"]
 Solver = Callable[[Basis, Array, Array, Array, tuple[float, ...]], tuple[Array, Array]]
 """(basis, z_NR, targets_NC, weights_N, strengths) -> slopes (J, R, C), intercepts (J, C)."""
 
+_SEARCHED, _FITTED = 1e-6, 1e-12
+"""Certified relative gaps to the optimum: in the folds, and of the head that is given back."""
 _UNJUDGED = 1.0
 """Strength when no example can be held out: as much shrinkage as the mean direction has variance."""
 
@@ -141,11 +143,11 @@ def _better(one: Head, other: Head) -> Head:
 def _fit(problem: Problem, method: str) -> Head:
     """The head of one method: cross-validate the path, choose, calibrate, fit to all rows."""
     strengths = ridge.STRENGTHS if method == "ridge" else logistic.STRENGTHS
-    solve = _ridge(problem.kind) if method == "ridge" else _logistic(problem.kind, 1e-4)
+    solve = _ridge(problem.kind) if method == "ridge" else _logistic(problem.kind, _SEARCHED)
     held_JNC = _out_of_fold(problem, solve, strengths)
     path = tuple(_point(problem, method, s, z_NC) for s, z_NC in zip(strengths, held_JNC, strict=True))
     best = _best(path)
-    final = _ridge(problem.kind) if method == "ridge" else _logistic(problem.kind, 1e-9)
+    final = _ridge(problem.kind) if method == "ridge" else _logistic(problem.kind, _FITTED)
     weight_CD, bias_C = _refit(problem, final, strengths[: best + 1])
     return Head(
         kind=problem.kind,
