@@ -43,3 +43,4 @@ def test_a_plain_form_is_read() -> None:
     read = from_plain(document)
     assert read == Preprocessing(size=(8, 9), mean=(0.1,) * 3, std=(0.2,) * 3, range=255.0, interpolation="nearest")
     assert from_plain({"size": 32}).size == (32, 32)
+    assert from_plain({"size": 32, "range": [0.0, 255.0]}).range == 255.0

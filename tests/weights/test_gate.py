@@ -218,7 +218,7 @@ def rewrite(path: Path, change, compression: int = zipfile.ZIP_STORED) -> None:
             archive.writestr(name, change(name, data))
 
 
-@pytest.mark.parametrize("start", [b"\x80\x20", b"\x1f\x8b", b"\x80\x02"])
+@pytest.mark.parametrize("start", [b"\x80\x20", b"\x80\x02"])
 def test_a_header_whose_length_begins_like_another_format_is_safetensors(tmp_path, start):
     length, tensors = int.from_bytes(start, "little"), {"w": torch.arange(3.0)}
     save_file(tensors, tmp_path / "a.safetensors", metadata={"pad": ""})

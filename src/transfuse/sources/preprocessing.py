@@ -65,6 +65,8 @@ def from_plain(document: Mapping[str, Any]) -> Preprocessing:
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in document.items()
     }
+    if isinstance(fields.get("range"), tuple):  # a card's (black, white)
+        fields["range"] = fields["range"][-1]
     if "size" in fields:
         fields["size"] = _pair(fields["size"])
     try:
