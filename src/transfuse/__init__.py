@@ -19,7 +19,8 @@ __all__ = ["Features", "Model", "Report", "Source", "Task", "TransfuseError", *_
 def __getattr__(name: str) -> Any:
     """Verbs are imported when first used, so that `import transfuse` stays fast."""
     if name in _PUBLIC_VERBS:
-        from transfuse.core.verbs import VERBS, resolve
+        from transfuse.core.tables import resolve
+        from transfuse.core.verbs import VERBS
 
         return resolve(VERBS, name, "verb")
     raise AttributeError(f"module 'transfuse' has no attribute '{name}'")

@@ -1,9 +1,9 @@
 """transfuse demo: the main job on data and a source that come with the packages, nothing downloaded."""
 
 import click
-import numpy as np
 
 from transfuse.cli import shared
+from transfuse.core.nouns import Task
 
 
 @click.command("demo")
@@ -17,6 +17,7 @@ def command(out: str, labels: int, budget: str, seed: int, form: str, quiet: boo
     with shared.running(quiet=quiet, budget=budget) as run:
         from transfuse.fitting.fit import fit
 
+        shared.require_free(out)
         task = digits(labels, seed)
         model = fit(
             task,
@@ -30,22 +31,19 @@ def command(out: str, labels: int, budget: str, seed: int, form: str, quiet: boo
         shared.saved(model, out, form)
 
 
-def digits(labels: int, seed: int) -> object:
+def digits(labels: int, seed: int) -> Task:
     """scikit-learn's digits with `labels` examples a class to learn from (a quarter of them to validate on)."""
     from sklearn.datasets import load_digits
 
-    from transfuse.core.randomness import key
-    from transfuse.tasks.images import task_from_splits
+    from transfuse.tasks.images import open_images
 
     data = load_digits()
-    pictures, y = (data.images * (255 / 16)).round().astype(np.uint8), data.target
-    generator = np.random.default_rng(key(seed, "demo"))
-    order = generator.permutation(len(y))
-    rank = np.empty(len(y), dtype=int)
-    for digit in range(10):
-        mine = order[y[order] == digit]
-        rank[mine] = np.arange(len(mine))
-    held = max(1, labels // 4)
-    places = {"train": rank < labels - held, "valid": (rank >= labels - held) & (rank < labels), "test": rank >= labels}
-    splits = {name: (pictures[chosen], y[chosen]) for name, chosen in places.items()}
-    return task_from_splits(splits, classes=[str(digit) for digit in range(10)], name="digits", seed=seed)
+    count, known = len(data.target), 10 * labels
+    return open_images(
+        (data.images / 16.0, data.target),
+        kind="single-label",
+        valid=0.25 * known / count,
+        test=1 - known / count,
+        seed=seed,
+        name="handwritten digits",
+    )

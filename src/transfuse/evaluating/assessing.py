@@ -12,7 +12,8 @@ import numpy as np
 from transfuse.core.nouns import Examples, Kind, Model
 from transfuse.core.runs import Run
 from transfuse.measuring.intervals import interval
-from transfuse.measuring.metrics import METRICS, PRIMARY
+from transfuse.measuring.metrics import PRIMARY
+from transfuse.measuring.weighted import METRICS
 from transfuse.predicting.predict import probabilities
 
 Measured = Mapping[str, float]

@@ -1,8 +1,11 @@
 """What `fit` has in hand: models that were made, with what they know of the validation split."""
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from transfuse.core.nouns import Examples, Model, Source, Task
+from transfuse.core.nouns import Model, Source, Task
 from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import Assessment, assess
 from transfuse.transferring.outcome import Outcome
@@ -20,6 +23,8 @@ class Candidate:
     model: Model
     outcome: Outcome
     validation: Assessment
+    seconds_an_example: float
+    """What one answer takes, measured on the validation split."""
 
     @property
     def score(self) -> tuple[float, float]:
@@ -33,16 +38,30 @@ class Candidate:
         return self.model.provenance.seconds
 
 
-def made(source: Source, task: Task, method: str, *, run: Run, options: dict) -> Candidate:
+def made(source: Source, task: Task, method: str, *, run: Run, options: dict[str, Any]) -> Candidate:
     """Carry out a method and measure the result on the validation split."""
     name = f"{method} of {source.name}"
     model, outcome = carried_out(
         source, task, method=method, name=name, run=run.part(f"{method}-{source.digest[:12]}"), options=options
     )
+    started = time.monotonic()
     validation = assess(model, task.splits["valid"])
-    return Candidate(name=name, source=source, method=method, model=model, outcome=outcome, validation=validation)
+    return Candidate(
+        name=name,
+        source=source,
+        method=method,
+        model=model,
+        outcome=outcome,
+        validation=validation,
+        seconds_an_example=(time.monotonic() - started) / len(validation.examples),
+    )
 
 
-def on(candidate: Candidate, examples: Examples) -> Assessment:
-    """The candidate measured on other examples."""
-    return assess(candidate.model, examples)
+def best(candidates: Sequence[Candidate]) -> Candidate:
+    """The highest validation score; of equal ones the simplest method, then the lower loss.
+
+    Losses do not choose between methods: training has stopped, and temperatures were fitted, where the validation loss
+    was lowest, which flatters what was trained longest.
+    """
+    simplicity = {"probe": 2, "finetune": 1, "scratch": 0}
+    return max(candidates, key=lambda c: (c.score[0], simplicity.get(c.method, 1), c.score[1]))

@@ -15,7 +15,7 @@ from transfuse.core.errors import BudgetError, NotCached
 from transfuse.core.nouns import DataWarning, Model, Source, Step, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
-from transfuse.fitting.candidates import Candidate, made
+from transfuse.fitting.candidates import Candidate, best, made
 from transfuse.fitting.refitting import refitted
 from transfuse.fitting.report import evidence
 from transfuse.sources.references import find
@@ -92,7 +92,7 @@ def fit(
         progress.interrupted = True
         if not progress.candidates:
             raise
-    chosen = max(progress.candidates, key=lambda candidate: candidate.score)
+    chosen = best(progress.candidates)
     if refit and not progress.interrupted:
         chosen = refitted(chosen, task, run, options)
     step = Step(
@@ -145,16 +145,16 @@ def _probe(found: Sequence[Source], task: Task, run: Run, options: Mapping[str, 
 
 
 def _train(task: Task, run: Run, options: dict[str, Any], progress: _Progress, *, baseline: bool) -> None:
-    best = progress.by("probe")[0]
+    probe = best(progress.by("probe"))
     time_left = run.remaining() - _reserve(task, progress)
     share = 1 - _SHARE_OF_BASELINE * baseline
-    tuned = _attempt(best.source, task, "finetune", run, time_left * share, options, progress)
+    tuned = _attempt(probe.source, task, "finetune", run, time_left * share, options, progress)
     if tuned is None or tuned.outcome.interrupted or not baseline:
         progress.interrupted = tuned is not None and tuned.outcome.interrupted
         return
     same = {**options, "steps": tuned.outcome.facts["steps"]}
     time_left = run.remaining() - _reserve(task, progress)
-    scratch = _attempt(best.source, task, "scratch", run, time_left, same, progress)
+    scratch = _attempt(probe.source, task, "scratch", run, time_left, same, progress)
     progress.interrupted = scratch is not None and scratch.outcome.interrupted
 
 
@@ -177,8 +177,6 @@ def _attempt(
 
 
 def _reserve(task: Task, progress: _Progress) -> float:
-    """Seconds to keep for reading the test split with every candidate and for the report."""
-    probe = progress.by("probe")[0]
-    examples = len(task.splits["train"]) + len(task.splits["valid"])
-    test = len(task.splits.get("test", task.splits["valid"]))
-    return 1.0 + 3 * probe.seconds * test / examples
+    """Seconds to keep for reading the test split with every candidate that there may be, and for the report."""
+    slowest = max(candidate.seconds_an_example for candidate in progress.candidates)
+    return 2.0 + (len(progress.candidates) + 2) * slowest * len(task.splits.get("test", task.splits["valid"]))

@@ -18,7 +18,7 @@ def refitted(chosen: Candidate, task: Task, run: Run, options: dict[str, Any]) -
     """
     facts = chosen.outcome.facts
     if chosen.method == "probe":
-        found = {name: options[name] for name in ("seed", "class_weights") if name in options}
+        found: dict[str, Any] = {name: options[name] for name in ("seed", "class_weights") if name in options}
     else:
         steps = facts["steps"]
         found = {**options, "steps": steps, "rate": facts["rate"], "patience": 0, "validate_every": steps}

@@ -114,7 +114,7 @@ def _document(model: Model, digest: str) -> dict[str, Any]:
         "kind": model.kind,
         "classes": list(model.classes),
         "builder": plain(model.builder),
-        "feature_size": feature_size(model.network.body, model.preprocessing),
+        "feature_size": feature_size(model.network.get_submodule("body"), model.preprocessing),
         "head": plain(model.head),
         "preprocessing": plain(model.preprocessing),
         "temperature": model.temperature,

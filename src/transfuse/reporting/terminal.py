@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from transfuse.core.durations import spoken
 from transfuse.core.nouns import Report, Section
 from transfuse.core.provenance import plain
 from transfuse.reporting.values import THIN, best_row, cell, places, section_kind
@@ -99,9 +100,9 @@ def _warnings(warnings: Sequence[Mapping[str, Any]]) -> RenderableType:
 
 
 def _tree(step: Mapping[str, Any], level: int) -> Iterable[str]:
+    """One line a step; the options are in the page and in the JSON."""
     name = " ".join(safe(part) for part in (step.get("verb"), step.get("method")) if part)
-    options = ", ".join(f"{safe(k)}={safe(cell(v))}" for k, v in step.get("options", {}).items())
-    yield f"{'  ' * level}{name}({options})"
+    yield f"{'  ' * level}{name}" + (f" ({spoken(step['seconds'])})" if step.get("seconds") else "")
     for child in step.get("inputs", ()):
         yield from _tree(child, level + 1)
 

@@ -1,7 +1,7 @@
 """A body that gives the features of several depths side by side.
 
-What transfers best often lies below the last stage (Evci et al., "Head2Toe", arXiv 2201.03529); a head on several depths
-lets the data decide. Letters: B pictures, D features, c channels, h w pixels.
+What transfers best often lies below the last stage (Evci et al., "Head2Toe", arXiv 2201.03529); a head on several
+depths lets the data decide. Letters: B pictures, D features, c channels, h w pixels.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -106,7 +106,7 @@ class _Loop:
     ) -> None:
         self.accelerator = Accelerator(cpu=run.device == "cpu")
         self.batches, self.objective, self.validate, self.fit, self.run = batches, objective, validate, fit, run
-        network.to(self.accelerator.device, memory_format=torch.channels_last)
+        network.to(self.accelerator.device).to(memory_format=torch.channels_last)
         self.network, self.moves = network, moves
         self.optimizer = _optimizer(network, moves, fit)
         self.average = Average(network, fit.average) if fit.average else None

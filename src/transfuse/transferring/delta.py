@@ -1,10 +1,10 @@
 """delta: fine-tuning whose inner feature maps stay close to the source's, channel by channel.
 
 Li et al., "DELTA: Deep Learning Transfer using Feature Map with Attention", arXiv 1901.09229:
-½·Σ C/(H·W)·a_c·‖map − map_source‖² with attention a_c, plus β/2·‖w‖² on the head. Changed: the attention of a channel is
-how much the probe's loss on the training split rises when the channel is put to zero, measured in one pass over a
-sample instead of one fine-tuning a filter; the mean over the batch replaces the sum, so that `alpha` does not
-depend on the batch size. `attention="equal"` gives the paper's behavioural form without attention.
+½·Σ C/(H·W)·a_c·‖map − map_source‖² with attention a_c, plus β/2·‖w‖² on the head. Changed: the attention of a channel
+is how much the probe's loss on the training split rises when the channel is put to zero, measured in one pass over a
+sample instead of one fine-tuning a filter; the mean over the batch replaces the sum, so that `alpha` does not depend
+on the batch size. `attention="equal"` gives the paper's behavioural form without attention.
 
 Relations: `l2sp` compares weights, this compares what they compute.
 """
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Source, Task
 from transfuse.core.runs import Run
-from transfuse.sources.opening import open_source
 from transfuse.sources.bodies import gives_channels_last
 from transfuse.sources.depths import spread
+from transfuse.sources.opening import open_source
 from transfuse.sources.staging import at_depths
 from transfuse.training.batches import Batch
 from transfuse.training.options import Fit

@@ -32,7 +32,10 @@ def finetune(
     batch_norm: BatchNorm = "frozen",
     interpolate: bool = True,
 ) -> Outcome:
-    """All layers move. `depths` is what the head sees (see `probe`). `layer_decay` (0..1) is the factor on the rate from one stage to the one before it.
+    """All layers move.
+
+    `depths` is what the head sees (see `probe`). `layer_decay` (0..1) is the factor on the rate from one stage to the
+    one before it.
 
     `interpolate` sweeps θ(α) = (1−α)·θ_source + α·θ_tuned on the validation split and keeps the best α.
     """

@@ -1,7 +1,7 @@
 """initialise: start one network with those weights of another that fit it by name and shape.
 
-Relations: `finetune` keeps the source's own network and its probe; here the network may differ (`into`), so the head and
-all that did not fit start at random, and every layer moves at one rate.
+Relations: `finetune` keeps the source's own network and its probe; here the network may differ (`into`), so the head
+and all that did not fit start at random, and every layer moves at one rate.
 """
 
 from collections.abc import Sequence

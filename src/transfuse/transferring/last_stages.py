@@ -6,10 +6,12 @@ Changed against plain partial fine-tuning: nothing in the result, since the pref
 Relations: between `probe` (nothing of the body moves) and `finetune` (all of it does).
 """
 
+from typing import cast
+
 import numpy as np
 
 from transfuse.core.errors import UsageError
-from transfuse.core.nouns import Source, Task
+from transfuse.core.nouns import Features, Source, Task
 from transfuse.core.runs import Run
 from transfuse.sources.extraction import features
 from transfuse.sources.network import Network
@@ -87,7 +89,7 @@ def _activations(
     augmentation: Augmentation | None = None,
 ) -> np.ndarray:
     found = features(opened, task, split, depth, pooled=False, views=views, augmentation=augmentation, run=run)
-    return found.x_ND
+    return cast("Features", found).x_ND
 
 
 def _middle(depths: tuple[str, ...], name: str) -> str:

@@ -1,8 +1,8 @@
 """side: the source stays frozen; a path beside it learns what it lacks.
 
-Zhang et al., "Side-Tuning: A Baseline for Network Adaptation via Additive Side Networks", arXiv 1912.13503. Both forms:
-`blend` α·side(x) + (1−α)·source(x) on features, and `additive` α·W·x + source(x) with a linear W on the reduced picture.
-Changed: the head starts as the probe of the source, so that α = 0 is the probe.
+Zhang et al., "Side-Tuning: A Baseline for Network Adaptation via Additive Side Networks", arXiv 1912.13503. Both
+forms: `blend` α·side(x) + (1−α)·source(x) on features, and `additive` α·W·x + source(x) with a linear W on the reduced
+picture. Changed: the head starts as the probe of the source, so that α = 0 is the probe.
 
 Relations: forgets nothing, since the source does not move; `finetune` moves it.
 """

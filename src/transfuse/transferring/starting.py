@@ -4,13 +4,13 @@ Letters: N examples, C classes or target columns, D features.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
 from torch import nn
 
-from transfuse.core.nouns import Source, Task
+from transfuse.core.nouns import Features, Source, Task
 from transfuse.core.randomness import key
 from transfuse.core.runs import Run
 from transfuse.core.tables import chosen
@@ -23,7 +23,6 @@ from transfuse.training.losses import example_weights
 from transfuse.training.options import Fit
 from transfuse.transferring.outcome import HeadShape
 from transfuse.transferring.targets import target_scale
-
 
 Depths = Literal["auto", "final", "several"]
 Solver = Literal["auto", "ridge", "logistic"]
@@ -89,7 +88,7 @@ def probed(
     chosen("choice of depths", depths, ("auto", "final", "several"))
     names = spread(opened.depths)
     wanted = (FINAL,) if depths == "final" or len(names) == 1 else names
-    found = features(opened, task, "train", wanted, run=run)
+    found = cast("dict[str, Features]", features(opened, task, "train", wanted, run=run))
     heads: list[tuple[Opened, Head]] = []
     if depths != "several" or len(names) == 1:
         heads.append((opened, _fitted(found[FINAL].x_ND, task, fit, solver)))

@@ -162,7 +162,8 @@ def _sentences(found: dict[str, Any]) -> list[str]:
             f", the best of {len({t['rate'] for t in found['rate_search']})} tried" if found["rate_search"] else ""
         )
         sentences.append(
-            f"Trained for {found['steps']} steps at a learning rate of {found['rate']:g}{searched}; stopped by {found['stopped_by']}."
+            f"Trained for {found['steps']} steps at a learning rate of {found['rate']:g}{searched};"
+            f" stopped by {found['stopped_by']}."
         )
         sentences.append(f"Augmentation: {found['augmentation']}.")
     if "interpolation" in found:
