@@ -1,7 +1,9 @@
 """transfuse cache: what is cached, how large it is; clear it."""
 
 import json
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,23 +18,44 @@ def command(clear: bool, form: str, quiet: bool) -> None:
     """Show what is cached: features and unfinished runs. Everything in it can be made again."""
     from transfuse.sources import cache
 
-    removed = cache.clear() if clear else 0
-    entries = [] if clear else cache.entries()
-    total = sum(entry.bytes for entry in entries)
-    document = {
-        "folder": str(cache.default_folder()),
-        "entries": len(entries),
-        "bytes": total,
-        "removed_bytes": removed,
-    }
+    removed = _cleared() if clear else 0
+    entries, runs = cache.entries(), _runs()
+    total = sum(entry.bytes for entry in entries) + sum(runs.values())
+    folder = str(cache.default_folder())
     if form == "json":
-        click.echo(json.dumps(document))
+        document = {"folder": folder, "entries": len(entries), "runs": len(runs), "bytes": total}
+        click.echo(json.dumps({**document, "removed_bytes": removed}))
         return
-    click.echo(f"{document['folder']}: {len(entries)} entries, {total / 1e6:.1f} MB")
+    click.echo(f"{folder}: {len(entries)} arrays of features, {len(runs)} unfinished runs, {_size(total).strip()}")
     for entry in entries:
-        click.echo(f"  {entry.bytes / 1e6:9.1f} MB  {_title(entry.description)}")
+        click.echo(f"  {_size(entry.bytes)}  {_title(entry.description)}")
+    for name, size in runs.items():
+        click.echo(f"  {_size(size)}  unfinished run {name}")
     if clear:
-        click.echo(f"Removed {removed / 1e6:.1f} MB.")
+        click.echo(f"Removed {_size(removed).strip()}.")
+
+
+def _cleared() -> int:
+    """Remove features and runs; the bytes that became free."""
+    from transfuse.sources import cache
+
+    freed = cache.clear() + sum(_runs().values())
+    shutil.rmtree(shared.runs_folder(), ignore_errors=True)
+    return freed
+
+
+def _runs() -> dict[str, int]:
+    """Bytes of each unfinished run."""
+    folder = shared.runs_folder()
+    return {path.name: _bytes(path) for path in sorted(folder.iterdir())} if folder.is_dir() else {}
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:9.1f} MB" if count >= 100_000 else f"{count / 1e3:9.1f} kB"
 
 
 def _title(description: Mapping[str, Any]) -> str:

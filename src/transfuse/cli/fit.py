@@ -39,7 +39,7 @@ def command(data: str, sources: tuple[str, ...], budget: str, out: str, form: st
         task = shared.opened_task(data, data_options, seed, run)
         model = fit(
             task,
-            sources=[shared.found_source(source, **source_options) for source in sources] or None,
+            sources=_found(sources, source_options),
             budget=max(run.remaining(), 1.0),
             seed=seed,
             trust_code=source_options["trust_code"],
@@ -49,3 +49,19 @@ def command(data: str, sources: tuple[str, ...], budget: str, out: str, form: st
             **picked,
         )
         shared.saved(model, out, form)
+
+
+def _found(references: tuple[str, ...], options: dict[str, Any]) -> list[Any] | None:
+    """Sources with the preprocessing that was given; one that cannot be had stays a name, and `fit` says why."""
+    from transfuse.core.errors import NotCached
+    from transfuse.fitting.fit import DEFAULT_SOURCES
+
+    if not references and not any(options.values()):
+        return None
+    found: list[Any] = []
+    for reference in references or DEFAULT_SOURCES:
+        try:
+            found.append(shared.found_source(reference, **options))
+        except NotCached:
+            found.append(reference)
+    return found

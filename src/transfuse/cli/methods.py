@@ -19,13 +19,12 @@ def command(form: str, quiet: bool) -> None:
     if form == "json":
         click.echo(json.dumps(methods, ensure_ascii=False))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("method", "what it does", "options of its own", box=None)
     for name, (line, options) in methods.items():
         table.add_row(name, line, ", ".join(options))
-    Console().print(table, markup=False)
+    shared.wide_console().print(table, markup=False)
 
 
 def _described(module: str, method: str) -> tuple[str, list[str]]:

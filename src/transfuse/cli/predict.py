@@ -29,13 +29,12 @@ def command(model: str, inputs: tuple[str, ...], trust_code: bool, form: str, qu
 
 
 def _show(answers: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("input", "answer", "confidence", box=None)
     for answer in answers:
         table.add_row(answer["input"], *_words(answer))
-    Console().print(table, markup=False)
+    shared.wide_console().print(table, markup=False)
 
 
 def _words(answer: dict[str, Any]) -> tuple[str, str]:

@@ -6,10 +6,12 @@ import dataclasses
 import inspect
 import itertools
 import json
+import os
 import shlex
 import shutil
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -167,17 +169,23 @@ def command_line() -> str:
 @contextlib.contextmanager
 def running(*, quiet: bool, budget: str | None = None, resumable: bool = False) -> Iterator[Run]:
     """A run with progress on the terminal; `resumable` work keeps checkpoints until it has ended."""
-    import time
-
     from transfuse.reporting.progress import watching
-    from transfuse.sources.cache import default_folder
 
-    checkpoints = default_folder() / "runs" / of_value([str(Path.cwd()), *arguments()])[:24] if resumable else None
+    checkpoints = runs_folder() / of_value([str(Path.cwd()), *arguments()])[:24] if resumable else None
     deadline = time.monotonic() + seconds(budget) if budget else None
     with watching(Console(stderr=True), quiet=quiet) as watch:
         yield Run(deadline=deadline, checkpoints=checkpoints, watch=watch)
-    if checkpoints:
+    if checkpoints and any(checkpoints.rglob("*.safetensors")):
+        click.echo("Stopped early; the best so far was taken. The same command goes on from there.", err=True)
+    elif checkpoints:
         shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def runs_folder() -> Path:
+    """Where runs that have not ended keep their checkpoints, in a folder for each command and working folder."""
+    from transfuse.sources.cache import default_folder
+
+    return default_folder() / "runs"
 
 
 def show_report(report: Report, form: str, extra: dict[str, Any] | None = None) -> None:
@@ -190,9 +198,15 @@ def show_report(report: Report, form: str, extra: dict[str, Any] | None = None) 
         return
     from transfuse.reporting.terminal import show
 
-    show(report, Console())
+    show(report, wide_console())
     for name, value in (extra or {}).items():
         click.echo(f"{name}: {value}")
+
+
+def wide_console() -> Console:
+    """A console for results, 120 columns wide where nobody says how wide it is, such as in a pipe."""
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console() if known else Console(width=120)
 
 
 def require_free(out: str) -> None:
