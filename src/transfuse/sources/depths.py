@@ -41,7 +41,7 @@ def deep(opened: Opened, names: Sequence[str]) -> Opened:
     return replace(opened, source=source, body=body, source_head=None, depths=(), feature_size=size)
 
 
-def spread(depths: Sequence[str], count: int = 4) -> tuple[str, ...]:
+def spread(depths: Sequence[str], count: int) -> tuple[str, ...]:
     """`final` and up to `count` - 1 depths before it, evenly spaced over the network."""
     places = [round((part + 1) * len(depths) / count) - 1 for part in range(count - 1)]
     return (*dict.fromkeys(depths[max(place, 0)] for place in places if depths), FINAL)

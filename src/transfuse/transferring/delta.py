@@ -73,14 +73,22 @@ class Maps:
     """What a body computes at four depths, in one pass: features (B, D), and maps (B, C, ...) with channels second."""
 
     def __init__(self, body: nn.Module, depths: Sequence[str]) -> None:
-        self.body, self.traced = body, at_depths(body, spread(depths))
+        self.body, self.traced = body, at_depths(body, spread(depths, 4))
         self.channels_last = gives_channels_last(body)
 
     def __call__(self, x_Bchw: Tensor) -> tuple[Tensor, list[Tensor]]:
+        features_BD, maps = self.raw(x_Bchw)
+        return features_BD, self.turned(maps)
+
+    def raw(self, x_Bchw: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Features, and the very maps that they were computed from, channels wherever the network has them."""
         self.body.to(x_Bchw.device)
         *maps, features_BD = self.traced(x_Bchw)
-        turned = [m.movedim(-1, 1) if m.ndim == 3 or (m.ndim == 4 and self.channels_last) else m for m in maps]
-        return features_BD, turned
+        return features_BD, maps
+
+    def turned(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """The maps with channels second: tokens (B, T, C) and maps (B, h, w, C) are turned."""
+        return [m.movedim(-1, 1) if m.ndim == 3 or (m.ndim == 4 and self.channels_last) else m for m in maps]
 
 
 def map_distance(maps: Sequence[Tensor], maps_source: Sequence[Tensor], attention: Sequence[Tensor] | None) -> Tensor:
@@ -108,8 +116,9 @@ def channel_attention(begin: Start, bench: Workbench, maps_of: Maps, sample: int
     batch = bench.batches(Fit(batch_size=count)).at(0)
     begin.network.eval()
     with torch.enable_grad():
-        features_BD, maps = maps_of(batch.x)
+        features_BD, maps = maps_of.raw(batch.x)
         loss = bench.weighted(begin.network.head(features_BD), batch)
         gradients = torch.autograd.grad(loss, maps)
-    rises = [-(g * m).flatten(2).sum(2).mean(0).detach() for g, m in zip(gradients, maps, strict=True)]
+    pairs = zip(maps_of.turned(gradients), maps_of.turned(maps), strict=True)
+    rises = [-(g * m).flatten(2).sum(2).mean(0).detach() for g, m in pairs]
     return [torch.softmax(rise / rise.abs().max().clamp(min=1e-12), dim=0) for rise in rises]

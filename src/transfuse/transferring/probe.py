@@ -26,8 +26,8 @@ def probe(
 ) -> Outcome:
     """A linear head on the source's frozen, pooled features; calibrated by out-of-fold logits.
 
-    `depths` is `final`, `several` (four depths side by side) or `auto`; `solver` is `ridge` (closed form), `logistic`
-    or `auto`. `auto` takes what has the lower out-of-fold loss.
+    `depths` is `final`, `several` or `many` (up to 4 or 12 depths side by side) or `auto`; `solver` is `ridge` (closed
+    form), `logistic` or `auto`. `auto` takes what has the lowest out-of-fold loss.
     """
     opened, head = probed(open_source(source, seed=fit.seed), task, fit=fit, run=run, depths=depths, solver=solver)
     linear = seeded_head(opened.feature_size, len(task.classes), HeadShape(), fit.seed)

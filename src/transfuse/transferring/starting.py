@@ -24,7 +24,9 @@ from transfuse.training.options import Fit
 from transfuse.transferring.outcome import HeadShape
 from transfuse.transferring.targets import target_scale
 
-Depths = Literal["auto", "final", "several"]
+Depths = Literal["auto", "final", "several", "many"]
+COUNTS = {"final": 1, "several": 4, "many": 12}
+"""How many depths stand side by side, at most."""
 Solver = Literal["auto", "ridge", "logistic"]
 
 
@@ -82,20 +84,20 @@ def probed(
 ) -> tuple[Opened, Head]:
     """The cross-validated head on cached features of the training split, and the body whose features it takes.
 
-    `depths` is `final` (the source's last features), `several` (four depths side by side), or `auto`: the one with the
-    lower out-of-fold loss; `final` on a tie and where the network cannot be cut.
+    `depths` is `final` (the source's last features), `several` or `many` (up to 4 or 12 depths side by side), or `auto`:
+    the one whose ridge head has the lowest out-of-fold loss; fewer depths on a tie and where there is no more to cut.
     """
-    chosen("choice of depths", depths, ("auto", "final", "several"))
-    names = spread(opened.depths)
-    wanted = (FINAL,) if depths == "final" or len(names) == 1 else names
-    found = cast("dict[str, Features]", features(opened, task, "train", wanted, run=run))
-    heads: list[tuple[Opened, Head]] = []
-    if depths != "several" or len(names) == 1:
-        heads.append((opened, _fitted(found[FINAL].x_ND, task, fit, solver)))
+    chosen("choice of depths", depths, ("auto", *COUNTS))
+    counts = COUNTS.values() if depths == "auto" else [COUNTS[depths]]
+    wanted = list(dict.fromkeys(spread(opened.depths, count) for count in counts))
+    every = tuple(dict.fromkeys(name for names in wanted for name in names))
+    found = cast("dict[str, Features]", features(opened, task, "train", every, run=run))
+    side_by_side = {names: np.concatenate([found[name].x_ND for name in names], axis=1) for names in wanted}
+    names = wanted[0]
     if len(wanted) > 1:
-        side_by_side = np.concatenate([found[name].x_ND for name in wanted], axis=1)
-        heads.append((deep(opened, wanted), _fitted(side_by_side, task, fit, solver)))
-    return min(heads, key=lambda pair: pair[1].score)
+        names = min(wanted, key=lambda names: _fitted(side_by_side[names], task, fit, "ridge").score)
+    head = _fitted(side_by_side[names], task, fit, solver)
+    return (opened if names == (FINAL,) else deep(opened, names)), head
 
 
 def _fitted(x_ND: np.ndarray, task: Task, fit: Fit, solver: Solver) -> Head:
