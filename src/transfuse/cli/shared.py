@@ -175,7 +175,7 @@ def running(*, quiet: bool, budget: str | None = None, resumable: bool = False) 
     deadline = time.monotonic() + seconds(budget) if budget else None
     with watching(Console(stderr=True), quiet=quiet) as watch:
         yield Run(deadline=deadline, checkpoints=checkpoints, watch=watch)
-    if checkpoints and any(checkpoints.rglob("*.safetensors")):
+    if checkpoints and any(checkpoints.rglob("training.safetensors")):
         click.echo("Stopped early; the best so far was taken. The same command goes on from there.", err=True)
     elif checkpoints:
         shutil.rmtree(checkpoints, ignore_errors=True)

@@ -1,13 +1,19 @@
 """What `fit` has in hand: models that were made, with what they know of the validation split."""
 
+import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from transfuse.core import atomic
+from transfuse.core.digests import of_value
 from transfuse.core.nouns import Model, Source, Task
+from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import Assessment, assess
+from transfuse.predicting.folder import load, save
 from transfuse.transferring.outcome import Outcome
 from transfuse.transferring.targets import scored
 from transfuse.transferring.transfer import carried_out
@@ -21,10 +27,17 @@ class Candidate:
     source: Source
     method: str
     model: Model
-    outcome: Outcome
+    curves: tuple[Mapping[str, float], ...]
+    """History of validations."""
+    interrupted: bool
     validation: Assessment
     seconds_an_example: float
     """What one answer takes, measured on the validation split."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What its method found: steps, rate, ..."""
+        return self.model.provenance.options["found"]
 
     @property
     def score(self) -> tuple[float, float]:
@@ -39,11 +52,25 @@ class Candidate:
 
 
 def made(source: Source, task: Task, method: str, *, run: Run, options: dict[str, Any]) -> Candidate:
-    """Carry out a method and measure the result on the validation split."""
+    """Carry out a method and measure the result on the validation split.
+
+    With checkpoints, a candidate that a killed run had finished is taken up from there.
+    """
     name = f"{method} of {source.name}"
-    model, outcome = carried_out(
-        source, task, method=method, name=name, run=run.part(f"{method}-{source.digest[:12]}"), options=options
-    )
+    identity = of_value([source.digest, task.digest, method, plain(options)])
+    run = run.part(f"{method}-{identity[:12]}")
+    kept = run.checkpoints / "made" if run.checkpoints else None
+    if kept and kept.exists():
+        model, curves, interrupted = (
+            load(kept, trust_code=True),
+            _curves_of(kept),
+            False,
+        )  # the source was trusted before
+    else:
+        model, outcome = carried_out(source, task, method=method, name=name, run=run, options=options)
+        curves, interrupted = outcome.curves, outcome.interrupted
+        if kept and not interrupted:
+            _keep(model, outcome, kept)
     started = time.monotonic()
     validation = assess(model, task.splits["valid"])
     return Candidate(
@@ -51,7 +78,8 @@ def made(source: Source, task: Task, method: str, *, run: Run, options: dict[str
         source=source,
         method=method,
         model=model,
-        outcome=outcome,
+        curves=curves,
+        interrupted=interrupted,
         validation=validation,
         seconds_an_example=(time.monotonic() - started) / len(validation.examples),
     )
@@ -65,3 +93,16 @@ def best(candidates: Sequence[Candidate]) -> Candidate:
     """
     simplicity = {"probe": 2, "finetune": 1, "scratch": 0}
     return max(candidates, key=lambda c: (c.score[0], simplicity.get(c.method, 1), c.score[1]))
+
+
+def _keep(model: Model, outcome: Outcome, folder: Path) -> None:
+    atomic.write_text(_curves_file(folder), json.dumps(plain(outcome.curves)))
+    save(replace(model, report=None), folder)
+
+
+def _curves_of(folder: Path) -> tuple[Mapping[str, float], ...]:
+    return tuple(json.loads(_curves_file(folder).read_text()))
+
+
+def _curves_file(folder: Path) -> Path:
+    return folder.with_name("curves.json")

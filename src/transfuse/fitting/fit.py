@@ -6,7 +6,7 @@ bought; choose on the validation split; read the test split once.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import transfuse
@@ -16,6 +16,7 @@ from transfuse.core.nouns import DataWarning, Model, Source, Step, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
 from transfuse.fitting.candidates import Candidate, best, made
+from transfuse.fitting.progress import Progress
 from transfuse.fitting.refitting import refitted
 from transfuse.fitting.report import evidence
 from transfuse.sources.references import find
@@ -26,20 +27,6 @@ DEFAULT_SOURCES = ("timm:mobilenetv3_small_100", "builtin")
 """For pictures: a small network from the hub, and the one that comes with the package and needs no network."""
 _SHARE_OF_BASELINE = 0.3
 """Share of the time left that the baseline from scratch may take from the fine-tuning."""
-
-
-@dataclass(kw_only=True)
-class _Progress:
-    """What a run of `fit` has made and learnt so far."""
-
-    candidates: list[Candidate] = field(default_factory=list)
-    warnings: list[DataWarning] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    interrupted: bool = False
-
-    def by(self, *methods: str) -> list[Candidate]:
-        """Candidates of these methods, best validation first."""
-        return sorted((c for c in self.candidates if c.method in methods), key=lambda c: c.score, reverse=True)
 
 
 def fit(
@@ -82,7 +69,7 @@ def fit(
     run = replace(run, deadline=started + limit)
     options = {"seed": seed, **(options or {})}
     task = data if isinstance(data, Task) else open_images(data, seed=seed, run=run)
-    progress = _Progress()
+    progress = Progress()
     found = list(_found(sources, trust_code, progress))
     try:
         _probe(found, task, run, options, progress)
@@ -110,7 +97,7 @@ def fit(
     return replace(model, **evidence(model, chosen, progress, task, command=command, budget=limit, started=started))
 
 
-def _found(sources: Sequence[Source | str] | None, trust_code: bool, progress: _Progress) -> Iterator[Source]:
+def _found(sources: Sequence[Source | str] | None, trust_code: bool, progress: Progress) -> Iterator[Source]:
     """The sources that can be had; one that cannot is a warning as long as another can."""
     references = list(sources) if sources else list(DEFAULT_SOURCES)
     if not sources:
@@ -130,7 +117,7 @@ def _found(sources: Sequence[Source | str] | None, trust_code: bool, progress: _
         raise problems[0]
 
 
-def _probe(found: Sequence[Source], task: Task, run: Run, options: Mapping[str, Any], progress: _Progress) -> None:
+def _probe(found: Sequence[Source], task: Task, run: Run, options: Mapping[str, Any], progress: Progress) -> None:
     wanted = {name: value for name, value in options.items() if name in ("seed", "class_weights")}
     for place, source in enumerate(found):
         run.watch({"stage": "probing", "done": place, "total": len(found), "text": source.name})
@@ -144,22 +131,22 @@ def _probe(found: Sequence[Source], task: Task, run: Run, options: Mapping[str, 
         raise BudgetError("No source could be probed in the time given. Give a longer `budget`.")
 
 
-def _train(task: Task, run: Run, options: dict[str, Any], progress: _Progress, *, baseline: bool) -> None:
+def _train(task: Task, run: Run, options: dict[str, Any], progress: Progress, *, baseline: bool) -> None:
     probe = best(progress.by("probe"))
     time_left = run.remaining() - _reserve(task, progress)
     share = 1 - _SHARE_OF_BASELINE * baseline
     tuned = _attempt(probe.source, task, "finetune", run, time_left * share, options, progress)
-    if tuned is None or tuned.outcome.interrupted or not baseline:
-        progress.interrupted = tuned is not None and tuned.outcome.interrupted
+    if tuned is None or tuned.interrupted or not baseline:
+        progress.interrupted = tuned is not None and tuned.interrupted
         return
-    same = {**options, "steps": tuned.outcome.facts["steps"]}
+    same = {**options, "steps": tuned.facts["steps"]}
     time_left = run.remaining() - _reserve(task, progress)
     scratch = _attempt(probe.source, task, "scratch", run, time_left, same, progress)
-    progress.interrupted = scratch is not None and scratch.outcome.interrupted
+    progress.interrupted = scratch is not None and scratch.interrupted
 
 
 def _attempt(
-    source: Source, task: Task, method: str, run: Run, allowed: float, options: dict[str, Any], progress: _Progress
+    source: Source, task: Task, method: str, run: Run, allowed: float, options: dict[str, Any], progress: Progress
 ) -> Candidate | None:
     """A candidate, or None and a warning when the time does not allow it."""
     if allowed > 0:
@@ -176,7 +163,7 @@ def _attempt(
     return None
 
 
-def _reserve(task: Task, progress: _Progress) -> float:
+def _reserve(task: Task, progress: Progress) -> float:
     """Seconds to keep for reading the test split with every candidate that there may be, and for the report."""
     slowest = max(candidate.seconds_an_example for candidate in progress.candidates)
     return 2.0 + (len(progress.candidates) + 2) * slowest * len(task.splits.get("test", task.splits["valid"]))

@@ -16,7 +16,7 @@ def refitted(chosen: Candidate, task: Task, run: Run, options: dict[str, Any]) -
 
     Nothing is left to validate on, so the temperature and the share of interpolation are those of the first training.
     """
-    facts = chosen.outcome.facts
+    facts = chosen.facts
     if chosen.method == "probe":
         found: dict[str, Any] = {name: options[name] for name in ("seed", "class_weights") if name in options}
     else:

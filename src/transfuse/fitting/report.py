@@ -1,7 +1,7 @@
 """The proof: every candidate on the test split, read once, and what the differences are worth in words."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transfuse.core.durations import spoken
 from transfuse.core.nouns import DataWarning, Model, Report, Section, Task
@@ -10,15 +10,13 @@ from transfuse.evaluating.assessing import Assessment, assess, plain_row
 from transfuse.evaluating.compare import difference, in_words
 from transfuse.evaluating.sections import detailed
 from transfuse.fitting.candidates import Candidate
+from transfuse.fitting.progress import Progress
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.transferring.transfer import learning_curves
 
-if TYPE_CHECKING:
-    from transfuse.fitting.fit import _Progress
-
 
 def evidence(
-    model: Model, chosen: Candidate, progress: "_Progress", task: Task, *, command: str, budget: float, started: float
+    model: Model, chosen: Candidate, progress: Progress, task: Task, *, command: str, budget: float, started: float
 ) -> dict[str, Any]:
     """`metrics` and `report` of the model that `fit` gives."""
     split = "test" if "test" in task.splits else "valid"
@@ -28,7 +26,7 @@ def evidence(
     rows.sort(key=lambda row: row["validation"], reverse=True)
     spent = time.monotonic() - started
     sections = [
-        learning_curves({c.name: c.outcome for c in everyone}, PRIMARY[task.kind]),
+        learning_curves({c.name: c.curves for c in everyone}, PRIMARY[task.kind]),
         *detailed(assessments[chosen.name]),
         Section(kind="provenance", title="How it was made", content=plain(model.provenance)),
     ]

@@ -84,8 +84,8 @@ def probed(
 ) -> tuple[Opened, Head]:
     """The cross-validated head on cached features of the training split, and the body whose features it takes.
 
-    `depths` is `final` (the source's last features), `several` or `many` (up to 4 or 12 depths side by side), or `auto`:
-    the one whose ridge head has the lowest out-of-fold loss; fewer depths on a tie and where there is no more to cut.
+    `depths` is `final` (the source's last features), `several` or `many` (up to 4 or 12 depths side by side), or
+    `auto`: the one whose ridge head has the lowest out-of-fold loss; fewer on a tie and where there is no more to cut.
     """
     chosen("choice of depths", depths, ("auto", *COUNTS))
     counts = COUNTS.values() if depths == "auto" else [COUNTS[depths]]

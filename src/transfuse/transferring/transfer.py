@@ -1,6 +1,7 @@
 """The door of the room: Source x Task -> Model, the step recorded, the evidence beside it."""
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,12 +105,12 @@ def described(noun: Source | Task) -> Step:
     return Step(verb="task", method=noun.name, options=facts, digests={"task": noun.digest})
 
 
-def learning_curves(outcomes: dict[str, Outcome], metric: str) -> Section:
+def learning_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], metric: str) -> Section:
     """The validation metric against the steps of everything that was trained."""
     series = [
-        {"name": name, "points": [[point["step"], point[metric]] for point in outcome.curves]}
-        for name, outcome in outcomes.items()
-        if outcome.curves
+        {"name": name, "points": [[point["step"], point[metric]] for point in points]}
+        for name, points in curves.items()
+        if points
     ]
     return Section(
         kind="curves", title="Learning curves", content={"x": "step", "y": f"validation {metric}", "series": series}
@@ -125,7 +126,7 @@ def _evidence(model: Model, outcome: Outcome, task: Task, run: Run, command: str
         Section(kind="provenance", title="How it was made", content=plain(model.provenance)),
     ]
     if outcome.curves:
-        sections.insert(0, learning_curves({model.provenance.method: outcome}, PRIMARY[task.kind]))
+        sections.insert(0, learning_curves({model.provenance.method: outcome.curves}, PRIMARY[task.kind]))
     warnings = list(task.warnings)
     if split == "valid":
         warnings.append(

@@ -1,0 +1,20 @@
+"""What a run of `fit` has made and learnt so far."""
+
+from dataclasses import dataclass, field
+
+from transfuse.core.nouns import DataWarning
+from transfuse.fitting.candidates import Candidate
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """Filled step by step; the report is made of it at the end, or when the user stops."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    warnings: list[DataWarning] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+    def by(self, *methods: str) -> list[Candidate]:
+        """Candidates of these methods, best validation first."""
+        return sorted((c for c in self.candidates if c.method in methods), key=lambda c: c.score, reverse=True)
