@@ -1,0 +1,115 @@
+"""Every command and every Python line of the README works, on local stand-ins of what has to be downloaded.
+
+`make` lines are not run here, since this is what they run; that their targets exist is tested.
+"""
+
+import contextlib
+import io
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from transfuse.cli.main import COMMANDS as TABLE
+from transfuse.cli.main import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHORT = ("--size", "32", "--steps", "20", "--rate", "0.001")
+"""What is added to commands that train."""
+IN_PYTHON = {r'"timm:\w+"': 'tr.source("random:timm:test_resnet", size=32)', r'"10m"': '"10m", options={"steps": 20, "rate": 0.001}'}
+COLOURS = {"blue": (60, 60, 200), "green": (60, 200, 60), "red": (200, 60, 60)}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def lines() -> list[str]:
+    """Shell lines of the README without comments."""
+    texts = [line.partition("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [text for text in texts if text]
+
+
+COMMANDS = [line for line in lines() if line.startswith("transfuse ")]
+MAKE = [line for line in lines() if line.startswith("make ")]
+
+
+def command_with_stand_ins(line: str) -> list[str]:
+    """Arguments as a shell would pass them; a tiny random network stands for those of the hub."""
+    words = shlex.split(re.sub(r"timm:\w+", "random:timm:test_resnet", line))[1:]
+    words = [path for word in words for path in (sorted(map(str, Path().glob(word))) if "*" in word else [word])]
+    return [*words, *SHORT] if words[0] in ("fit", "transfer") else words
+
+
+def python_with_stand_ins(block: str) -> str:
+    for pattern, substitute in IN_PYTHON.items():
+        block = re.sub(pattern, substitute, block)
+    return block
+
+
+def write_pictures(folder: Path, count: int, suffix: str, colour: tuple[int, int, int]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(sum(colour) + count)
+    for number in range(count):
+        picture = np.clip(np.array(colour) + generator.normal(0, 40, (24, 24, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(picture).save(folder / f"{number}{suffix}")
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The working folder that the README supposes: photos/, cat.jpg, more/*.jpg."""
+    folder = tmp_path_factory.mktemp("desk")
+    for name, colour in COLOURS.items():
+        write_pictures(folder / "photos" / "train" / name, 16, ".jpg", colour)
+        write_pictures(folder / "photos" / "test" / name, 6, ".png", colour)
+    write_pictures(folder / "more", 2, ".jpg", COLOURS["red"])
+    shutil.copy(folder / "more" / "0.jpg", folder / "cat.jpg")
+    with contextlib.chdir(folder):
+        yield folder
+
+
+def test_the_readme_has_what_is_tested_here():
+    assert len(COMMANDS) == 6 and len(MAKE) == 2 and len(blocks("python")) == 1
+    assert len(COMMANDS) + len(MAKE) == len(lines())
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_works_as_it_stands(line, desk, capsys):
+    assert not main(command_with_stand_ins(line))
+    assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python_works_as_it_stands(block, desk):
+    written = io.StringIO()
+    with contextlib.redirect_stdout(written):
+        exec(compile(python_with_stand_ins(block), "README.md", "exec"), {})
+    assert "accuracy" in written.getvalue() and any(name in written.getvalue() for name in COLOURS)
+
+
+@pytest.mark.parametrize("line", MAKE)
+def test_a_target_of_make_exists(line):
+    target = line.split()[1]
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+
+
+def test_every_verb_of_the_table_is_a_command_and_every_command_is_told():
+    told = set(re.findall(r"^\| `transfuse (\w+)", README, flags=re.MULTILINE))
+    assert told == set(TABLE) - {"demo"}
+
+
+@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(document):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / document).read_text())
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_readme_comes_to_the_first_result_within_one_screen():
+    before = README[: README.index("transfuse fit photos/")]
+    assert before.count("\n") < 40
