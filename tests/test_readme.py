@@ -22,7 +22,10 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORT = ("--size", "32", "--steps", "20", "--rate", "0.001")
 """What is added to commands that train."""
-IN_PYTHON = {r'"timm:\w+"': 'tr.source("random:timm:test_resnet", size=32)', r'"10m"': '"10m", options={"steps": 20, "rate": 0.001}'}
+IN_PYTHON = {
+    r'"timm:\w+"': 'tr.source("random:timm:test_resnet", size=32)',
+    r'"10m"': '"10m", options={"steps": 20, "rate": 0.001}',
+}
 COLOURS = {"blue": (60, 60, 200), "green": (60, 200, 60), "red": (200, 60, 60)}
 
 
