@@ -199,3 +199,10 @@ def test_large_jpegs_decoded_small_look_as_if_decoded_whole(tmp_path: Path) -> N
     how = wanted((64, 64))
     whole = resize(decode(tmp_path / "large.jpg"), how).astype(int)
     assert np.abs(decode_to(tmp_path / "large.jpg", how) - whole).mean() < 1.5
+
+
+def test_a_text_file_is_refused_in_words(tmp_path):
+    (tmp_path / "a.png").write_text("hello")
+    with pytest.raises(DataError, match=r"a\.png cannot be read as a picture: .*\w{4}") as caught:
+        decode(tmp_path / "a.png")
+    assert "MPO" not in str(caught.value)

@@ -1,5 +1,7 @@
 """Our own files of weights."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,3 +28,18 @@ def test_nothing_is_left_behind_when_writing_fails(tmp_path: Path) -> None:
         write_tensors(tmp_path / "w.safetensors" / "x.safetensors", {"a": torch.zeros(1)})
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
     assert read_tensors(tmp_path / "w.safetensors")["a"].item() == 1
+
+
+def test_a_disk_without_room_is_a_storage_error_and_the_old_file_stays(tmp_path: Path) -> None:
+    path = write_tensors(tmp_path / "w.safetensors", {"a": torch.ones(1)})
+    code = f"""
+import resource, signal, torch
+from transfuse.weights.files import write_tensors
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+write_tensors({str(path)!r}, {{"a": torch.zeros(100_000)}})
+"""
+    ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert "StorageError" in ended.stderr.splitlines()[-1]
+    assert read_tensors(path)["a"].item() == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["w.safetensors"]

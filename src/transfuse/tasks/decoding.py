@@ -17,7 +17,7 @@ from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 from transfuse.core.errors import DataError
 from transfuse.core.nouns import Preprocessing
 
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "ICO", "TGA", "AVIF", "MPO")
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "ICO", "TGA", "AVIF")
 """What Pillow may open. Formats that start other programs (EPS) or hold no pixels of their own are left out."""
 
 _ENDINGS = "jpg|jpeg|jpe|jfif|png|apng|gif|bmp|dib|tif|tiff|webp|ppm|pgm|pbm|pnm|jp2|j2k|ico|tga|avif|mpo"

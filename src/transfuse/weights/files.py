@@ -1,5 +1,6 @@
 """Writing and reading transfuse's own weights: safetensors only."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,8 +21,19 @@ def write_tensors(
     # Clones, because safetensors refuses tensors that share memory (tied weights).
     plain = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     with writing_file(path) as temporary:
-        save_file(plain, str(temporary), metadata=dict(metadata) if metadata else None)
+        _save(plain, temporary, dict(metadata) if metadata else None)
     return path
+
+
+def _save(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None) -> None:
+    """Write a file; what the system refused comes as its `OSError`, which safetensors hides in a text."""
+    try:
+        save_file(tensors, str(path), metadata=metadata)
+    except SafetensorError as error:
+        refused = re.search(r"\(os error (\d+)\)", str(error))
+        if refused is None:
+            raise
+        raise OSError(int(refused[1]), str(error), str(path)) from error
 
 
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
