@@ -80,3 +80,14 @@ def test_losses_stay_finite_for_huge_logits():
     z = np.array([[1e4, -1e4], [1e4, -1e4]])
     assert log_losses(z, np.array([0, 1]), "single-label").tolist() == [0.0, 2e4]
     assert log_losses(z, np.array([[1, 0], [0, 1]]), "multi-label").tolist() == [[0.0, 0.0], [1e4, 1e4]]
+
+
+def test_flat_places_of_the_loss_do_not_overflow():
+    """Everything is right by margins of many sizes: far out the derivative is subnormal (warnings are errors here)."""
+    for seed in range(60, 80):
+        generator = np.random.default_rng(seed)
+        y = np.arange(9) % 3
+        margins = generator.uniform(0.5, 4, 9)[:, None]
+        z_NC = (np.eye(3)[y] * margins + generator.normal(0, 0.05, (9, 3))) * 10 ** generator.uniform(-1, 2)
+        t = temperature(z_NC, y, "single-label")
+        assert log_losses(z_NC / t, y, "single-label").mean() == pytest.approx(np.log(1 + 1 / 10), rel=1e-6)

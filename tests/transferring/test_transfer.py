@@ -1,4 +1,4 @@
-"""The contract of every method on every family: it trains, answers, is saved and reloaded, repeats itself, is recorded."""
+"""The contract of every method on every family: trains, answers, is saved and reloaded, repeats itself, is recorded."""
 
 from dataclasses import fields, replace
 from pathlib import Path
@@ -66,7 +66,7 @@ def test_the_door_measures_on_the_test_split_and_reports(small: Source, task: Ta
     accuracy = model.metrics["test"]["accuracy"]
     assert accuracy["n"] == 9 and accuracy["low"] <= accuracy["value"] <= accuracy["high"]
     assert model.report is not None and model.report.command == "transfuse transfer ..."
-    assert [section.kind for section in model.report.sections][0] == "curves"
+    assert model.report.sections[0].kind == "curves"
     text = " ".join(model.report.summary)
     assert "40 steps" in text and "0.01" in text and "Augmentation:" in text and "Kept" in text
 

@@ -103,7 +103,8 @@ def _root(function: Callable[[float], tuple[float, float]], low: float, high: fl
     for _ in range(100):
         value, derivative = function(at)
         low, high = (at, high) if value < 0 else (low, at)
-        step = at - value / derivative if derivative > 0 else np.inf
+        with np.errstate(over="ignore"):  # a flat place: the step leaves the bracket
+            step = at - value / derivative if derivative > 0 else np.inf
         step = step if low < step < high else float(np.sqrt(low * high))
         if abs(step - at) <= 1e-12 * at:
             return step

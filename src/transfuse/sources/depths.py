@@ -34,7 +34,7 @@ class DeepBody(nn.Module):
 
 def deep(opened: Opened, names: Sequence[str]) -> Opened:
     """The opened source with a body that gives the features of all `names` side by side."""
-    body = DeepBody(opened.body, names)
+    body = DeepBody(opened.body, names).eval()
     builder = {"depths": {"of": opened.source.builder, "names": list(names)}}
     source = replace(opened.source, builder=builder)
     size = bodies.feature_size(body, source.preprocessing)
