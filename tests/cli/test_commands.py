@@ -8,6 +8,7 @@ import sys
 import click
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 
 from transfuse.cli.main import COMMANDS, LazyGroup
 from transfuse.cli.main import transfuse as group
@@ -209,3 +210,28 @@ def test_python_m_gives_the_exit_code(transfuse, monkeypatch):
     with pytest.raises(SystemExit) as ending:
         runpy.run_module("transfuse", run_name="__main__")
     assert ending.value.code == 1
+
+
+NETS = '''
+from torch import nn
+
+
+def small():
+    """A body of the user's own: pictures to 8 features."""
+    return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+'''
+
+
+def test_a_network_of_the_user_s_own_needs_trust_and_its_model_again(transfuse, here, photos):
+    (here / "nets.py").write_text(NETS)
+    names = {}
+    exec(NETS, names)
+    save_file(names["small"]().state_dict(), here / "w.safetensors")
+    command = ("transfer", "file:w.safetensors@nets.py:small", photos, "--method", "probe", "--size", 32)
+    refused = transfuse(*command)
+    assert refused.code in (1, 2) and "--trust-code" in refused.err and not (here / "model").exists()
+    assert transfuse(*command, "--trust-code").code == 0
+    picture = photos / "dog" / "dog0.png"
+    again = transfuse("predict", "model", picture)
+    assert again.code in (1, 2) and "--trust-code" in again.err
+    assert strict(transfuse("predict", "model", picture, "--trust-code", "--format", "json").out)[0]["class"]
