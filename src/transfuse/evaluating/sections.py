@@ -18,12 +18,10 @@ _WORST = 12
 
 def detailed(assessment: Assessment) -> list[Section]:
     """The sections that suit the kind of task."""
-    sections = [_per_class(assessment)]
+    sections = [_reliability(assessment)] if assessment.kind != "regression" else []
     if assessment.kind == "single-label":
         sections.append(_confusion(assessment))
-    if assessment.kind != "regression":
-        sections.append(_reliability(assessment))
-    return [*sections, _worst(assessment)]
+    return [*sections, _per_class(assessment), _worst(assessment)]
 
 
 def _per_class(assessment: Assessment) -> Section:

@@ -50,7 +50,11 @@ def evidence(
 
 def _row(candidate: Candidate, assessment: Assessment) -> dict[str, Any]:
     return plain_row(
-        candidate.name, assessment, validation=round(candidate.score[0], 4), seconds=round(candidate.seconds, 1)
+        candidate.name,
+        assessment,
+        validation=round(candidate.score[0], 4),
+        steps=candidate.facts.get("steps", 0),
+        seconds=round(candidate.seconds, 1),
     )
 
 
@@ -75,12 +79,18 @@ def _findings(
 
 
 def _what_transfer_bought(best: Candidate, scratch: Candidate, gap: dict[str, float], metric: str) -> str:
-    sentence = in_words(best.name, scratch.name, metric, gap)
+    sentence = in_words(best.name, scratch.name, metric, gap) + _about_steps(best, scratch)
     if gap["high"] < 0:
         return f"NEGATIVE TRANSFER. {sentence} The source hurts here."
     if gap["low"] <= 0:
         return f"Transfer is not proven to help. {sentence}"
     return f"Transfer helped. {sentence}"
+
+
+def _about_steps(best: Candidate, scratch: Candidate) -> str:
+    """Says so when the baseline was trained for less than the other, which flatters the transfer."""
+    steps, other = scratch.facts["steps"], best.facts.get("steps", 0)
+    return f" Scratch had {steps} steps only, the other {other}, which flatters the transfer." if steps < other else ""
 
 
 def _about_split(split: str) -> list[DataWarning]:

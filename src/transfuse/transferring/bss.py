@@ -35,7 +35,7 @@ def bss(
 ) -> Outcome:
     """Fine-tune with `eta` on the `k` smallest squared singular values of each batch's features."""
     begin = start(source, task, head=head, fit=fit, run=run)
-    bench = workbench(task, source.preprocessing, fit)
+    bench = workbench(task, source.preprocessing, fit, probe=begin.solved)
 
     def objective(network: nn.Module, batch: Batch) -> Tensor:
         features_BD = begin.network.body(batch.x)

@@ -44,7 +44,7 @@ def co_tuning(
     source_head = begin.opened.source_head
     if source_head is None:
         raise UsageError(f"co_tuning needs the head that '{source.name}' was trained with, but its weights have none.")
-    bench = workbench(task, source.preprocessing, fit)
+    bench = workbench(task, source.preprocessing, fit, probe=begin.solved)
     related_CS = relationship(
         source_probabilities(begin.network.body, source_head, bench), task.splits["train"].targets, len(task.classes)
     )

@@ -48,7 +48,7 @@ def delta(
 ) -> Outcome:
     """Fine-tune with `alpha` on the distance of the feature maps at every depth and `beta` on the size of the head."""
     begin = start(source, task, head=head, fit=fit, run=run)
-    bench = workbench(task, source.preprocessing, fit)
+    bench = workbench(task, source.preprocessing, fit, probe=begin.solved)
     if not begin.opened.depths:
         raise UsageError(f"delta compares inner maps, but '{source.name}' cannot be cut into stages. Use `l2sp`.")
     maps_of = Maps(begin.opened.body, begin.opened.depths)

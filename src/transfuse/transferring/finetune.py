@@ -40,7 +40,7 @@ def finetune(
     `interpolate` sweeps θ(α) = (1−α)·θ_source + α·θ_tuned on the validation split and keeps the best α.
     """
     begin = start(source, task, head=head, fit=fit, run=run, depths=depths)
-    bench = workbench(task, source.preprocessing, fit)
+    bench = workbench(task, source.preprocessing, fit, probe=begin.solved)
     return tuned(
         begin,
         bench,
@@ -72,7 +72,7 @@ def tuned(
     moves = layerwise(begin.network, decay=layer_decay, batch_norm=batch_norm)
     identity = {"source": source.digest, "method": method}
     result = tune(begin.network, bench, moves=moves, fit=fit, run=run, objective=objective, identity=identity)
-    facts = dict(result.facts)
+    facts = {**result.facts, "loaded": begin.loaded}
     if interpolate and begin.probe is not None:
         facts["interpolation"] = keep_best_between(begin.network, origin, bench.validation)
     return Outcome(

@@ -37,7 +37,7 @@ def l2sp(
 ) -> Outcome:
     """Fine-tune with `alpha` on the distance from the source and `beta` on the size of the head."""
     begin = start(source, task, head=head, fit=fit, run=run)
-    bench = workbench(task, source.preprocessing, fit)
+    bench = workbench(task, source.preprocessing, fit, probe=begin.solved)
     moving = list(begin.network.body.parameters())
     origin = [parameter.detach().clone() for parameter in moving]
 

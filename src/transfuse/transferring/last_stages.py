@@ -21,12 +21,13 @@ from transfuse.tasks.augmenting import NONE, Augmentation
 from transfuse.training.averaging import copied
 from transfuse.training.batches import Activations
 from transfuse.training.options import Fit
+from transfuse.transferring.augmenting import chosen_augmentation
 from transfuse.transferring.interpolating import keep_best_between
 from transfuse.transferring.moving import BatchNorm, layerwise
 from transfuse.transferring.outcome import HeadShape, Outcome
 from transfuse.transferring.starting import start
 from transfuse.transferring.targets import target_scale
-from transfuse.transferring.tuning import calibrated, chosen_augmentation, tune, workbench
+from transfuse.transferring.tuning import calibrated, tune, workbench
 
 
 def last_stages(
@@ -51,7 +52,7 @@ def last_stages(
     begin = start(source, task, head=head, fit=fit, run=run)
     place = _middle(begin.opened.depths, source.name) if depth == "auto" else depth
     _, suffix = split_at(begin.opened.body, place)
-    augmentation, _ = chosen_augmentation(task, fit)
+    augmentation, words = chosen_augmentation(task, source.preprocessing, fit, begin.solved)
     views = 0 if augmentation == NONE else views
     clean = {split: _activations(begin.opened, task, split, place, run) for split in ("train", "valid")}
     seen = _activations(begin.opened, task, "train", place, run, views, augmentation) if views else None
@@ -62,7 +63,7 @@ def last_stages(
     moves = layerwise(trainable, decay=layer_decay, batch_norm=batch_norm)
     identity = {"source": source.digest, "method": "last_stages", "depth": place, "views": views}
     result = tune(trainable, bench, moves=moves, fit=fit, run=run, identity=identity)
-    facts = {**result.facts, "depth": place, "views": views}
+    facts = {**result.facts, "loaded": begin.loaded, "augmentation": words, "depth": place, "views": views}
     if interpolate and begin.probe is not None:
         facts["interpolation"] = keep_best_between(trainable, origin, bench.validation)
     return Outcome(

@@ -148,7 +148,7 @@ def _short(job: Job, fit: Fit, run: Run) -> Metrics | None:
 
 def _length_of_trials(fit: Fit, run: Run, seconds_a_step: float) -> int:
     """Steps of a first-round trial; 0 when the time does not allow a search."""
-    wanted = max(10, fit.steps // 20)
+    wanted = max(10, fit.steps // 30)
     if math.isnan(seconds_a_step):
         return wanted
     trials = len(RATES[fit.optimizer])

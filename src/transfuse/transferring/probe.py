@@ -11,7 +11,7 @@ from transfuse.sources.network import Network
 from transfuse.sources.opening import open_source
 from transfuse.training.options import Fit
 from transfuse.transferring.outcome import HeadShape, Outcome
-from transfuse.transferring.starting import Depths, Solver, probed, seeded_head, set_linear
+from transfuse.transferring.starting import Depths, Solver, loaded, probed, seeded_head, set_linear
 from transfuse.transferring.targets import scored, target_scale
 
 
@@ -29,7 +29,8 @@ def probe(
     `depths` is `final`, `several` or `many` (up to 4 or 12 depths side by side) or `auto`; `solver` is `ridge` (closed
     form), `logistic` or `auto`. `auto` takes what has the lowest out-of-fold loss.
     """
-    opened, head = probed(open_source(source, seed=fit.seed), task, fit=fit, run=run, depths=depths, solver=solver)
+    found = probed(open_source(source, seed=fit.seed), task, fit=fit, run=run, depths=depths, solver=solver)
+    opened, head = found.opened, found.head
     linear = seeded_head(opened.feature_size, len(task.classes), HeadShape(), fit.seed)
     set_linear(linear, head, task)
     outputs_NC = activated(head.out_of_fold_NC, task.kind, temperature=head.temperature)
@@ -40,6 +41,9 @@ def probe(
         preprocessing=source.preprocessing,
         target_scale=target_scale(task),
         facts={
+            "loaded": loaded(opened),
+            "precision": found.precision,
+            "deviation": found.deviation,
             "solver": head.method,
             "strength": head.strength,
             "features": opened.feature_size,

@@ -50,7 +50,7 @@ def side(
     begin = start(source, task, head=head, fit=fit, run=run)
     body, builder = _bodies(begin, form, beside, alpha, fit)
     network = Network(body, begin.network.head)
-    bench = workbench(task, source.preprocessing, fit)
+    bench = workbench(task, source.preprocessing, fit, probe=begin.solved)
     identity = {"source": source.digest, "method": "side", "form": form, "beside": beside, "alpha": alpha}
     result = tune(network, bench, moves=_moves(network, learn_alpha=alpha is None), fit=fit, run=run, identity=identity)
     learnt = float(body.alpha.detach())
@@ -62,7 +62,7 @@ def side(
         temperature=result.temperature,
         target_scale=target_scale(task),
         curves=result.trained.history,
-        facts={**result.facts, "alpha": learnt},
+        facts={**result.facts, "loaded": begin.loaded, "alpha": learnt},
         interrupted=result.trained.stopped_by == "interrupt",
         licence=source.licence,
     )

@@ -39,6 +39,29 @@ class Start:
     probe: Head | None
     """The closed-form head it starts from; None when the head's shape has none."""
 
+    @property
+    def solved(self) -> Network | None:
+        """The network, when it solves the task already by the probe's head."""
+        return self.network if self.probe is not None else None
+
+    @property
+    def loaded(self) -> str:
+        """How much of the source's weights was loaded, in words."""
+        return loaded(self.opened)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probed:
+    """A head on frozen features."""
+
+    opened: Opened
+    """With the body whose features the head takes."""
+    head: Head
+    precision: str
+    """Number format in which the features were computed."""
+    deviation: float | None
+    """Relative difference of the features to float32; None when that is the precision."""
+
 
 def start(
     source: Source,
@@ -58,11 +81,17 @@ def start(
     opened = open_source(source, pretrained=pretrained, seed=fit.seed)
     probe = None
     if pretrained and head.kind == "linear":
-        opened, probe = probed(opened, task, fit=fit, run=run, depths=depths)
+        solved = probed(opened, task, fit=fit, run=run, depths=depths)
+        opened, probe = solved.opened, solved.head
     new = seeded_head(opened.feature_size, len(task.classes), head, fit.seed)
     if probe is not None:
         set_linear(new, probe, task)
     return Start(opened=opened, network=Network(opened.body, new), probe=probe)
+
+
+def loaded(opened: Opened) -> str:
+    """How much of a source's weights was loaded, in words."""
+    return opened.match.summary() if opened.match else "random weights: nothing was loaded"
 
 
 def seeded_head(feature_size: int, outputs: int, shape: HeadShape, seed: int) -> nn.Module:
@@ -81,7 +110,7 @@ def seeded_head(feature_size: int, outputs: int, shape: HeadShape, seed: int) ->
 
 def probed(
     opened: Opened, task: Task, *, fit: Fit, run: Run, depths: Depths = "auto", solver: Solver = "auto"
-) -> tuple[Opened, Head]:
+) -> Probed:
     """The cross-validated head on cached features of the training split, and the body whose features it takes.
 
     `depths` is `final` (the source's last features), `several` or `many` (up to 4 or 12 depths side by side), or
@@ -97,7 +126,12 @@ def probed(
     if len(wanted) > 1:
         names = min(wanted, key=lambda names: _fitted(side_by_side[names], task, fit, "ridge").score)
     head = _fitted(side_by_side[names], task, fit, solver)
-    return (opened if names == (FINAL,) else deep(opened, names)), head
+    return Probed(
+        opened=opened if names == (FINAL,) else deep(opened, names),
+        head=head,
+        precision=found[FINAL].precision,
+        deviation=found[FINAL].deviation,
+    )
 
 
 def _fitted(x_ND: np.ndarray, task: Task, fit: Fit, solver: Solver) -> Head:

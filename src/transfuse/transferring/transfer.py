@@ -127,7 +127,7 @@ def _evidence(model: Model, outcome: Outcome, task: Task, run: Run, command: str
     ]
     if outcome.curves:
         sections.insert(0, learning_curves({model.provenance.method: outcome.curves}, PRIMARY[task.kind]))
-    warnings = list(task.warnings)
+    warnings = [*about_preprocessing(outcome), *task.warnings]
     if split == "valid":
         warnings.append(
             DataWarning(
@@ -138,6 +138,17 @@ def _evidence(model: Model, outcome: Outcome, task: Task, run: Run, command: str
         "metrics": {split: assessment.all_measured()},
         "report": _report(model, assessment, sections, warnings, command),
     }
+
+
+def about_preprocessing(outcome: Outcome) -> list[DataWarning]:
+    """A warning when the source does not say how it wants its pictures: a wrong guess costs more than methods win."""
+    if outcome.preprocessing.known:
+        return []
+    message = (
+        "The source does not say how its pictures were prepared; ImageNet's mean and deviation were assumed. Give"
+        " --mean, --std, --size and --range if you know them."
+    )
+    return [DataWarning(code="assumed-preprocessing", message=message)]
 
 
 def _report(
@@ -157,18 +168,17 @@ def _report(
 
 
 def _sentences(found: dict[str, Any]) -> list[str]:
-    sentences = []
+    sentences = [f"Source: {found['loaded']}."] if "loaded" in found else []
+    if found.get("deviation") is not None:
+        sentences.append(f"Features in {found['precision']} differ by {found['deviation']:.2%} from float32.")
     if "rate" in found:
-        searched = (
-            f", the best of {len({t['rate'] for t in found['rate_search']})} tried" if found["rate_search"] else ""
-        )
+        tried = len({trial["rate"] for trial in found["rate_search"]})
         sentences.append(
-            f"Trained for {found['steps']} steps at a learning rate of {found['rate']:g}{searched};"
-            f" stopped by {found['stopped_by']}."
+            f"Trained for {found['steps']} of {found['steps_wanted']} steps at a learning rate of {found['rate']:g}"
+            f"{f', the best of {tried} tried' if tried else ''}; stopped by {found['stopped_by']}."
         )
-        sentences.append(f"Augmentation: {found['augmentation']}.")
+        sentences.append(f"Augmentation: {found['augmentation']}")
     if "interpolation" in found:
-        sentences.append(
-            f"Kept {found['interpolation']['alpha']:.0%} of the way from the source to the trained weights."
-        )
+        alpha = found["interpolation"]["alpha"]
+        sentences.append(f"Kept {alpha:.0%} of the way from the source to the trained weights.")
     return sentences

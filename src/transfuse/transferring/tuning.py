@@ -12,13 +12,12 @@ from torch import Tensor, nn
 
 from transfuse.core.nouns import Preprocessing, Task
 from transfuse.core.runs import Run
-from transfuse.core.tables import chosen
 from transfuse.probing.calibrating import temperature
-from transfuse.tasks.augmenting import Augmentation, candidates, suited
 from transfuse.training.batches import Batch, Batches, Inputs, Pictures
 from transfuse.training.loop import Moves, Objective, Trained
 from transfuse.training.losses import Loss, chosen_loss, example_weights
 from transfuse.training.options import Fit, default_steps
+from transfuse.transferring.augmenting import chosen_augmentation
 from transfuse.transferring.planning import Job, planned
 from transfuse.transferring.targets import Validation, as_tensor, require_splits, target_scale
 
@@ -56,12 +55,20 @@ class Workbench:
 
 
 def workbench(
-    task: Task, preprocessing: Preprocessing, fit: Fit, inputs: tuple[Inputs, Inputs] | None = None
+    task: Task,
+    preprocessing: Preprocessing,
+    fit: Fit,
+    *,
+    probe: nn.Module | None = None,
+    inputs: tuple[Inputs, Inputs] | None = None,
 ) -> Workbench:
-    """Make a task ready: pictures decoded, or `inputs` (train, valid) when activations were cached earlier."""
+    """Make a task ready: pictures decoded, or `inputs` (train, valid) when activations were cached earlier.
+
+    `probe` is a network that solves the task already, on which mirroring is tested.
+    """
     require_splits(task)
     scale = target_scale(task)
-    augmentation, words = chosen_augmentation(task, fit)
+    augmentation, words = chosen_augmentation(task, preprocessing, fit, probe)
     if inputs is None:
         train_inputs: Inputs = Pictures(task.splits["train"], preprocessing, augmentation, fit.seed)
         valid_inputs: Inputs = Pictures(task.splits["valid"], preprocessing)
@@ -76,14 +83,6 @@ def workbench(
         targets=as_tensor(task.splits["train"].targets, scale),
         augmentation=words,
     )
-
-
-def chosen_augmentation(task: Task, fit: Fit) -> tuple[Augmentation, str]:
-    """The augmentation that `fit` names, and why, in words."""
-    if fit.augmentation == "auto":
-        return suited(task)
-    known = candidates(task)
-    return known[chosen("augmentation", fit.augmentation, ("auto", *known))], f"{fit.augmentation}, as given"
 
 
 @dataclass(frozen=True, kw_only=True)
