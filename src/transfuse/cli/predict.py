@@ -28,13 +28,18 @@ def command(model: str, inputs: tuple[str, ...], trust_code: bool, form: str, qu
         raise click.exceptions.Exit(1)
 
 
+_WIDE = 1000  # columns: a path in a pipe is never folded
+
+
 def _show(answers: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
-    table = Table("input", "answer", "confidence", box=None)
+    table = Table(box=None)
+    for column in ("input", "answer", "confidence"):
+        table.add_column(column, overflow="fold")
     for answer in answers:
         table.add_row(answer["input"], *_words(answer))
-    shared.wide_console().print(table, markup=False)
+    shared.wide_console(_WIDE).print(table, markup=False)
 
 
 def _words(answer: dict[str, Any]) -> tuple[str, str]:

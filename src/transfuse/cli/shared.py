@@ -203,10 +203,10 @@ def show_report(report: Report, form: str, extra: dict[str, Any] | None = None) 
         click.echo(f"{name}: {value}")
 
 
-def wide_console() -> Console:
-    """A console for results, 120 columns wide where nobody says how wide it is, such as in a pipe."""
+def wide_console(width: int = 120) -> Console:
+    """A console for results, `width` columns wide where nobody says how wide it is, such as in a pipe."""
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console() if known else Console(width=120)
+    return Console() if known else Console(width=width)
 
 
 def require_free(out: str) -> None:
