@@ -34,11 +34,13 @@ _WIDE = 1000  # columns: a path in a pipe is never folded
 def _show(answers: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
+    from transfuse.reporting.terminal import safe
+
     table = Table(box=None)
     for column in ("input", "answer", "confidence"):
         table.add_column(column, overflow="fold")
     for answer in answers:
-        table.add_row(answer["input"], *_words(answer))
+        table.add_row(*map(safe, (answer["input"], *_words(answer))))
     shared.wide_console(_WIDE).print(table, markup=False)
 
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from transfuse.core.nouns import Examples, Kind, Model
+from transfuse.core.errors import UsageError
+from transfuse.core.nouns import Examples, Kind, Model, Task
 from transfuse.core.runs import Run
+from transfuse.core.tables import chosen
 from transfuse.measuring.intervals import interval
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.measuring.weighted import METRICS
@@ -43,6 +45,16 @@ class Assessment:
         """Every metric of the kind, the primary one first."""
         names = sorted(METRICS[self.kind], key=lambda name: name != PRIMARY[self.kind])
         return {name: self.measured(name, seed=seed) for name in names}
+
+
+def split_of(task: Task, split: str, model: Model) -> Examples:
+    """A task's examples for a model. Raises `UnknownName` for an unknown split, `UsageError` for other classes."""
+    if (task.kind, task.classes) != (model.kind, model.classes):
+        raise UsageError(
+            f"The task must have the model's kind and classes, {model.kind} {list(model.classes)}, but has {task.kind}"
+            f" {list(task.classes)}. Open the task with the same class names in the same order."
+        )
+    return task.splits[chosen("split", split, task.splits)]
 
 
 def assess(model: Model, examples: Examples, *, run: Run = Run()) -> Assessment:

@@ -6,7 +6,7 @@ from typing import Any
 from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Model, Report, Task
 from transfuse.core.runs import Run
-from transfuse.evaluating.assessing import Assessment, assess, plain_row
+from transfuse.evaluating.assessing import Assessment, assess, plain_row, split_of
 from transfuse.measuring.intervals import paired
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.predicting.folder import load
@@ -50,7 +50,7 @@ def compare(
     if a.classes != b.classes or a.kind != b.kind:
         raise UsageError(f"Two models must have the same classes to be compared, but '{a.name}' and '{b.name}' differ.")
     if isinstance(data, Task):
-        examples, warnings = data.splits[split], data.warnings
+        examples, warnings = split_of(data, split, a), data.warnings
     else:
         examples, warnings = open_split(data, classes=a.classes, kind=a.kind, split=split, run=run)
     first, second = assess(a, examples, run=run), assess(b, examples, run=run)

@@ -6,7 +6,7 @@ from typing import Any
 from transfuse.core.nouns import Model, Report, Section, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
-from transfuse.evaluating.assessing import assess
+from transfuse.evaluating.assessing import assess, split_of
 from transfuse.evaluating.sections import detailed
 from transfuse.predicting.folder import load
 from transfuse.tasks.images import open_split
@@ -29,7 +29,7 @@ def evaluate(
     """
     model = model if isinstance(model, Model) else load(model, trust_code=trust_code)
     if isinstance(data, Task):
-        examples, warnings = data.splits[split], data.warnings
+        examples, warnings = split_of(data, split, model), data.warnings
     else:
         examples, warnings = open_split(data, classes=model.classes, kind=model.kind, split=split, run=run)
     assessment = assess(model, examples, run=run)
