@@ -1,0 +1,113 @@
+"""The rate by a search that leaves no trace, the steps by the clock."""
+
+import json
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from transfuse.core.errors import BudgetError
+from transfuse.core.nouns import Source, Task
+from transfuse.core.runs import Run
+from transfuse.training.averaging import copied
+from transfuse.training.batches import Activations, Batches
+from transfuse.training.loop import Group, Moves
+from transfuse.training.options import Fit
+from transfuse.transferring.moving import layerwise
+from transfuse.transferring.outcome import HeadShape
+from transfuse.transferring.planning import RATES, Job, planned, search_rates, timed
+from transfuse.transferring.scratch import scratch
+from transfuse.transferring.starting import start
+from transfuse.transferring.tuning import workbench
+
+FIT = Fit(steps=100, batch_size=12, optimizer="sgd", clip=0.0, patience=0)
+
+
+def job(source: Source, task: Task) -> Job:
+    """Training from scratch."""
+    begin = start(source, task, head=HeadShape(), fit=FIT, run=Run(), pretrained=False)
+    bench = workbench(task, source.preprocessing, FIT)
+    return Job(
+        network=begin.network,
+        batches=bench.batches(FIT),
+        objective=bench.objective,
+        moves=layerwise(begin.network, decay=1.0, batch_norm="adapt"),
+        validate=bench.validation,
+        identity={},
+    )
+
+
+def test_the_search_leaves_the_network_as_it_was(small: Source, task: Task):
+    work = job(small, task)
+    before = copied(work.network)
+    trials = search_rates(work, FIT, Run(), 10)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in work.network.state_dict().items())
+    assert [trial["rate"] for trial in trials[:4]] == list(RATES["sgd"])
+    assert [trial["steps"] for trial in trials] == [10] * 4 + [20] * 2
+
+
+def test_timing_leaves_the_network_as_it_was(small: Source, task: Task):
+    work = job(small, task)
+    before = copied(work.network)
+    assert 0 < timed(work, FIT, Run()) < 5
+    assert all(torch.equal(tensor, before[name]) for name, tensor in work.network.state_dict().items())
+
+
+def test_the_rates_that_diverge_lose():
+    """Minimise (w − 10)⁴ from w = 0: the first step overshoots at rates above 0.005, and each later one by more."""
+    network = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(network.weight)
+    inputs = Activations(np.ones((12, 1), np.float32))
+    work = Job(
+        network=network,
+        batches=Batches(
+            inputs=inputs, targets=torch.full((12, 1), 10.0), weights_N=np.ones(12, np.float32), batch_size=12, seed=0
+        ),
+        objective=lambda net, batch: (net(batch.x) - batch.y).pow(4).mean(),
+        moves=Moves(groups=(Group(names=("weight",)),)),
+        validate=lambda net: {"score": 0.0, "loss": (net.weight - 10).abs().item()},
+        identity={},
+    )
+    found = planned(work, replace(FIT, momentum=0.0, average=0.0, weight_decay=0.0), Run())
+    losses = {trial["rate"]: trial["loss"] for trial in found.trials if trial["steps"] == 10}
+    assert [losses[rate] for rate in (0.1, 0.03, 0.01)] == [math.inf] * 3 and losses[0.003] < 5
+    assert found.fit.rate == 0.003 and network.weight.item() == 0
+
+
+def test_the_rate_of_the_longest_trials_best_loss_is_taken(small: Source, task: Task):
+    found = planned(job(small, task), FIT, Run())
+    finalists = [trial for trial in found.trials if trial["steps"] == 20]
+    assert found.fit.rate == min(finalists, key=lambda trial: trial["loss"])["rate"]
+    assert found.fit.steps == found.steps_wanted == 100
+
+
+def test_a_given_rate_is_not_searched(small: Source, task: Task):
+    assert planned(job(small, task), replace(FIT, rate=0.02), Run()).trials == ()
+
+
+def test_little_time_cuts_the_steps(small: Source, task: Task):
+    began = time.monotonic()
+    run = Run(deadline=began + 3.0)
+    outcome = scratch(small, task, run=run, fit=replace(FIT, steps=10**6, rate=1e-2))
+    assert 0 < outcome.facts["steps"] < outcome.facts["steps_wanted"] == 10**6
+    assert outcome.facts["stopped_by"] in ("steps", "time")
+
+
+def test_no_time_is_an_error_that_says_so(small: Source, task: Task):
+    with pytest.raises(BudgetError, match="One training step takes"):
+        planned(job(small, task), FIT, Run(deadline=time.monotonic()))
+
+
+def test_a_plan_is_kept_beside_the_checkpoint(small: Source, task: Task, tmp_path: Path):
+    run = Run(checkpoints=tmp_path)
+    first = planned(job(small, task), FIT, run)
+    document = json.loads((tmp_path / "plan.json").read_text())
+    (tmp_path / "plan.json").write_text(json.dumps({**document, "rate": 0.123, "steps": 77}))
+    again = planned(job(small, task), FIT, run)
+    assert (again.fit.rate, again.fit.steps) == (0.123, 77) and list(again.trials) == list(first.trials)
+    other = planned(job(small, task), replace(FIT, momentum=0.5), run)
+    assert other.fit.rate in RATES["sgd"]
