@@ -4,8 +4,9 @@ Probe every source on cached features; fine-tune the best; train the same networ
 bought; choose on the validation split; read the test split once.
 """
 
+import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -70,7 +71,7 @@ def fit(
     options = {"seed": seed, **(options or {})}
     task = data if isinstance(data, Task) else open_images(data, seed=seed, run=run)
     progress = Progress()
-    found = list(_found(sources, trust_code, progress))
+    found = _told_apart(_found(sources, trust_code, progress))
     try:
         _probe(found, task, run, options, progress)
         if finetune:
@@ -115,6 +116,19 @@ def _found(sources: Sequence[Source | str] | None, trust_code: bool, progress: P
             progress.warnings.append(DataWarning(code="source-left-out", message=message))
     if not found:
         raise problems[0]
+
+
+def _told_apart(found: Iterable[Source]) -> list[Source]:
+    """The sources, where two have one name the later ones with their reference or a number beside it."""
+    named: dict[str, Source] = {}
+    for source in found:
+        names = itertools.chain(
+            (source.name, f"{source.name} ({source.reference})"),
+            (f"{source.name} ({number})" for number in itertools.count(2)),
+        )
+        name = next(name for name in names if name not in named)
+        named[name] = replace(source, name=name)
+    return list(named.values())
 
 
 def _probe(found: Sequence[Source], task: Task, run: Run, options: Mapping[str, Any], progress: Progress) -> None:
