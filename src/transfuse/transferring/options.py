@@ -3,8 +3,9 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_type_hints
 
+from transfuse.core.checking import require_kinds
 from transfuse.core.tables import resolve, unknown
 from transfuse.training.options import Fit
 from transfuse.transferring.methods import METHODS
@@ -26,7 +27,8 @@ def arranged(method: str, given: Mapping[str, Any]) -> tuple[Method, dict[str, A
     """The method's function and the keyword arguments that the flat options make.
 
     `steps`, `rate` and the like make its `fit`; `head`, `hidden`, `activation` and `dropout` its `head`; a whole `fit`
-    or `head` value is taken as it is. Raises `UnknownName` for an option that the method does not have.
+    or `head` value is taken as it is. Raises `UnknownName` for an option that the method does not have, `UsageError`
+    for a value that it does not take.
     """
     function: Method = resolve(METHODS, method, "method of transfer")
     parameters = inspect.signature(function).parameters
@@ -34,6 +36,7 @@ def arranged(method: str, given: Mapping[str, Any]) -> tuple[Method, dict[str, A
     for name in given:
         if name not in known:
             raise unknown(f"option of '{method}'", name, known)
+    _require_kinds(function, given)
     arguments = {name: given[name] for name in own_options(method) if name in given}
     arguments["fit"] = given.get("fit") or Fit(**{name: given[name] for name in _FIT if name in given})
     if "head" in parameters:
@@ -43,3 +46,9 @@ def arranged(method: str, given: Mapping[str, Any]) -> tuple[Method, dict[str, A
             shape if whole else HeadShape(**{_HEAD[name]: given[name] for name in _HEAD if name in given})
         )
     return function, arguments
+
+
+def _require_kinds(function: Method, given: Mapping[str, Any]) -> None:
+    shape = get_type_hints(HeadShape)
+    heads = {name: shape[field] for name, field in _HEAD.items()} | {"head": shape["kind"] | HeadShape}
+    require_kinds(given, {**get_type_hints(Fit), **get_type_hints(function), **heads, "fit": Fit | None})

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Preprocessing
 
 
@@ -20,6 +21,10 @@ class HeadShape:
     """`relu`, `gelu`, `silu`, `tanh`, `leaky_relu` or `elu`, for an `mlp`."""
     dropout: float = 0.0
     """0..1, before the last layer."""
+
+    def __post_init__(self) -> None:
+        if self.hidden is not None and self.hidden < 1:
+            raise UsageError(f"`hidden` must be at least 1, but is {self.hidden}.")
 
 
 @dataclass(frozen=True, kw_only=True)
