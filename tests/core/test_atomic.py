@@ -1,3 +1,4 @@
+import json
 import os
 import resource
 import signal
@@ -47,6 +48,12 @@ def test_text_and_bytes_are_written_and_replaced(tmp_path):
     write_bytes(path, memoryview(b"second"))
     assert path.read_bytes() == b"second"
     assert names(path.parent) == ["a.txt"]
+
+
+def test_a_file_name_that_is_no_text_is_written_as_json_reads_it(tmp_path):
+    name = b"caf\xe9.png".decode(errors="surrogateescape")
+    write_text(tmp_path / "a", json.dumps(name, ensure_ascii=False))
+    assert json.loads((tmp_path / "a").read_text()) == name
 
 
 def test_an_error_in_the_block_leaves_the_old_file_and_no_leftover(tmp_path):

@@ -27,6 +27,10 @@ def test_other_parts_give_another_key(a, b):
     assert (key(*a) == key(*b)) == same
 
 
+def test_a_name_that_is_no_text_is_a_part_like_others():
+    assert key("caf\udce9.png") != key("caf.png")
+
+
 def test_a_number_is_not_its_text_and_order_counts():
     assert len({key(1, 2), key(2, 1), key("1", 2), key(12), key("12")}) == 5
 

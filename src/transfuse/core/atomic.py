@@ -83,8 +83,8 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
-    write_bytes(path, text.encode())
+    """Write UTF-8 text atomically; what a file's name holds beside text is written as an escape that JSON reads."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def _replace_folder(temporary: Path, path: Path) -> None:

@@ -31,8 +31,8 @@ def save(model: Model, folder: str | Path) -> Path:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
         write_tensors(part / TENSORS, tensors, {"format": "pt"})
         text = json.dumps(_document(model, digests.of_file(part / TENSORS)), indent=2, ensure_ascii=False)
-        (part / DOCUMENT).write_text(text, encoding="utf-8")
-        (part / CARD).write_text(card(model), encoding="utf-8")
+        (part / DOCUMENT).write_text(text, encoding="utf-8", errors="backslashreplace")
+        (part / CARD).write_text(card(model), encoding="utf-8", errors="backslashreplace")
         if model.report is not None:
             model.report.save(part / REPORT)
             model.report.save(part / "report.json")
