@@ -126,11 +126,12 @@ def correct(feature_ND: np.ndarray, label_N: np.ndarray, pairs: list[tuple]) -> 
 
 def interval(gain_RLN: np.ndarray, repeats: int = 2000) -> tuple[float, float]:
     """95 % bootstrap interval of the mean gain over random networks, label draws and examples."""
-    gain_RLN = gain_RLN[:, :, ~np.isnan(gain_RLN).all((0, 1))]
     rng, (networks, draws, examples), means = np.random.default_rng(0), gain_RLN.shape, []
     for _ in range(repeats):
-        mean_N = np.nanmean(gain_RLN[np.ix_(*(rng.integers(n, size=n) for n in (networks, draws)))], (0, 1))
-        means.append(np.nanmean(mean_N[rng.integers(examples, size=examples)]))
+        picked = gain_RLN[np.ix_(rng.integers(networks, size=networks), rng.integers(draws, size=draws))]
+        sum_N, count_N = np.nansum(picked, (0, 1)), (~np.isnan(picked)).sum((0, 1))
+        resampled = rng.integers(examples, size=examples)
+        means.append(sum_N[resampled].sum() / count_N[resampled].sum())
     return tuple(np.quantile(means, [0.025, 0.975]))
 
 

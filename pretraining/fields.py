@@ -31,9 +31,9 @@ FAMILIES = {"strokes": 220, "limbs": 90, "contours": 80, "fractals": 60, "textur
 class Pool:
     """Fields of all classes: the raw material of every picture."""
 
-    fields_CNSS: Tensor  # noqa: N815 shape letters
+    fields_CNSS: Tensor
     """Fields as uint8, class by class."""
-    family_C: Tensor  # noqa: N815
+    family_C: Tensor
     """Index into `FAMILIES` of each class."""
 
 
@@ -175,7 +175,7 @@ def contours(rng: np.random.Generator, n: int) -> Tensor:
     second = _contour(rng, n, size=rng.uniform(0.2, 0.45), shift=0.45)
     if operation == "join":
         return _encode_distance(torch.minimum(first, second))
-    return _encode_distance(torch.maximum(first, -second if operation == "cut" else second + 0.0))
+    return _encode_distance(torch.maximum(first, -second if operation == "cut" else second))
 
 
 def _contour(rng: np.random.Generator, n: int, *, size: float, shift: float) -> Tensor:
