@@ -21,7 +21,7 @@ class Trial(Generic[Candidate]):
     effort: int
     """In the unit of the caller, such as optimiser steps."""
     score: float
-    """Higher is better; minus infinity when it failed."""
+    """Higher is better; minus infinity or not a number when it failed."""
 
 
 def halve(
@@ -38,7 +38,7 @@ def halve(
     for effort in efforts:
         round_trials = [Trial(candidate=c, effort=effort, score=score(c, effort)) for c in survivors]
         trials += round_trials
-        ordered = sorted(round_trials, key=lambda trial: -trial.score)
+        ordered = sorted(round_trials, key=lambda trial: math.inf if math.isnan(trial.score) else -trial.score)
         survivors = [trial.candidate for trial in ordered[: max(1, math.ceil(len(ordered) / 2))]]
         best = ordered[0]
         if len(survivors) == 1 and len(ordered) == 1:

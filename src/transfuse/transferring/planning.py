@@ -112,7 +112,7 @@ def search_rates(job: Job, fit: Fit, run: Run, length: int) -> list[dict[str, fl
     def score(rate: float, steps: int) -> float:
         job.network.load_state_dict(start)
         metrics = _short(job, replace(fit, rate=rate, steps=steps), run)
-        loss = metrics["loss"] if metrics else math.inf
+        loss = metrics["loss"] if metrics and math.isfinite(metrics["loss"]) else math.inf
         trials.append({"rate": rate, "steps": steps, "loss": loss})
         run.watch({"stage": "rate search", "done": len(trials), "total": None, "text": f"{rate:g}: loss {loss:.3f}"})
         return -loss
