@@ -17,7 +17,7 @@ def command(form: str, quiet: bool) -> None:
     """The methods of `transfuse transfer`, in a line each, with the options of their own (for `--set`)."""
     methods = {name: _described(place.split(":")[0], name) for name, place in METHODS.items()}
     if form == "json":
-        click.echo(json.dumps(methods, ensure_ascii=False))
+        click.echo(json.dumps(methods))
         return
     from rich.table import Table
 

@@ -21,7 +21,7 @@ def command(model: str, inputs: tuple[str, ...], trust_code: bool, form: str, qu
 
         answers = predict(load(model, trust_code=trust_code), list(inputs), run=run)
     if form == "json":
-        click.echo(json.dumps(answers, ensure_ascii=False, indent=1))
+        click.echo(json.dumps(answers, indent=1))
     else:
         _show(answers)
     if any("error" in answer for answer in answers):

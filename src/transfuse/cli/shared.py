@@ -194,7 +194,7 @@ def show_report(report: Report, form: str, extra: dict[str, Any] | None = None) 
         from transfuse.reporting.files import finite
 
         document = {name: plain(getattr(report, name)) for name in ("title", "rows", "summary", "warnings")}
-        click.echo(json.dumps(finite({**document, **(extra or {})}), ensure_ascii=False, allow_nan=False))
+        click.echo(json.dumps(finite({**document, **(extra or {})}), allow_nan=False))
         return
     from transfuse.reporting.terminal import show
 
