@@ -75,7 +75,7 @@ def test_without_a_test_split_the_report_says_so(small: Source, task: Task):
     splits = {split: task.splits[split] for split in ("train", "valid")}
     model = transfer(small, replace(task, splits=splits), method="probe")
     assert set(model.metrics) == {"valid"}
-    assert [warning.code for warning in model.report.warnings] == ["no-test"]
+    assert "no-test" in [warning.code for warning in model.report.warnings]
 
 
 def test_a_reference_and_a_folder_of_pictures_are_enough(photos: Path):

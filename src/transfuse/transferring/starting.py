@@ -81,7 +81,7 @@ def start(
     opened = open_source(source, pretrained=pretrained, seed=fit.seed)
     probe = None
     if pretrained and head.kind == "linear":
-        solved = probed(opened, task, fit=fit, run=run, depths=depths)
+        solved = probed(opened, task, fit=fit, run=run, depths=depths, solver="ridge")
         opened, probe = solved.opened, solved.head
     new = seeded_head(opened.feature_size, len(task.classes), head, fit.seed)
     if probe is not None:
