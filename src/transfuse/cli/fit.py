@@ -1,6 +1,5 @@
 """transfuse fit: the main job."""
 
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -40,10 +39,10 @@ def command(data: str, sources: tuple[str, ...], budget: str, out: str, form: st
         model = fit(
             task,
             sources=_found(sources, source_options),
-            budget=max(run.remaining(), 1.0),
+            budget=budget,
             seed=seed,
             trust_code=source_options["trust_code"],
-            run=replace(run, deadline=None),
+            run=run,
             command=shared.command_line(),
             options=fit_options,
             **picked,

@@ -57,7 +57,7 @@ def fit(
         name: Name of the model.
         seed: Of splits, orders, augmentation and random weights.
         trust_code: Allow sources that are built by the user's own function.
-        run: Checkpoint folder and watcher; its deadline is set from `budget`.
+        run: Checkpoint folder and watcher. Its deadline, if any, says when the time of `budget` ends.
         command: What repeats this, for the report.
         options: Of the fine-tuning, such as `{"steps": 300, "class_weights": "balanced"}` (see `Fit`).
 
@@ -67,7 +67,8 @@ def fit(
     """
     started = time.monotonic()
     limit = seconds(budget)
-    run = replace(run, deadline=started + limit)
+    if run.deadline is None:
+        run = replace(run, deadline=started + limit)
     options = {"seed": seed, **(options or {})}
     task = data if isinstance(data, Task) else open_images(data, seed=seed, run=run)
     progress = Progress()
@@ -95,7 +96,7 @@ def fit(
         version=transfuse.__version__,
     )  # fmt: skip
     model = replace(chosen.model, name=name or f"{task.name} ({chosen.name})", provenance=step)
-    return replace(model, **evidence(model, chosen, progress, task, command=command, budget=limit, started=started))
+    return replace(model, **evidence(model, chosen, progress, task, command=command, budget=limit, run=run))
 
 
 def _found(sources: Sequence[Source | str] | None, trust_code: bool, progress: Progress) -> Iterator[Source]:
@@ -171,7 +172,7 @@ def _attempt(
         except BudgetError as error:
             reason = str(error)
     else:
-        reason = "no time was left"
+        reason = "no time was left."
     message = f"{method} of {source.name} was not tried: {reason} Give a longer `budget`."
     progress.warnings.append(DataWarning(code="budget", message=message))
     return None

@@ -1,11 +1,11 @@
 """The proof: every candidate on the test split, read once, and what the differences are worth in words."""
 
-import time
 from typing import Any
 
 from transfuse.core.durations import spoken
 from transfuse.core.nouns import DataWarning, Model, Report, Section, Task
 from transfuse.core.provenance import plain
+from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import Assessment, assess, plain_row
 from transfuse.evaluating.compare import difference, in_words
 from transfuse.evaluating.sections import detailed
@@ -16,7 +16,7 @@ from transfuse.transferring.transfer import learning_curves
 
 
 def evidence(
-    model: Model, chosen: Candidate, progress: Progress, task: Task, *, command: str, budget: float, started: float
+    model: Model, chosen: Candidate, progress: Progress, task: Task, *, command: str, budget: float, run: Run
 ) -> dict[str, Any]:
     """`metrics` and `report` of the model that `fit` gives."""
     split = "test" if "test" in task.splits else "valid"
@@ -24,7 +24,7 @@ def evidence(
     assessments = {candidate.name: assess(candidate.model, task.splits[split]) for candidate in everyone}
     rows = [_row(candidate, assessments[candidate.name]) for candidate in everyone]
     rows.sort(key=lambda row: row["validation"], reverse=True)
-    spent = time.monotonic() - started
+    spent = budget - run.remaining()
     sections = [
         learning_curves({c.name: c.curves for c in everyone}, PRIMARY[task.kind]),
         *detailed(assessments[chosen.name]),

@@ -79,7 +79,7 @@ def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Rendera
     for column in columns:
         values = [row.get(column) for row in rows]
         words = any(isinstance(value, str) for value in values)
-        table.add_column(Text(safe(column)), justify="left" if words else "right", overflow="fold")
+        table.add_column(Text(safe(column).replace("_", " ")), justify="left" if words else "right", overflow="fold")
     best = best_row(columns, rows)
     for i, row in enumerate(rows[:ROWS_SHOWN]):
         cells = (Text(safe(cell(row.get(column, ""), column))) for column in columns)
