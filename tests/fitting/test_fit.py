@@ -209,3 +209,22 @@ def test_a_budget_for_probes_only_says_what_was_not_tried(good: Source, task: Ta
 def test_no_budget_is_an_error(task: Task, good: Source):
     with pytest.raises((BudgetError, UsageError)):
         fitted(task, good, budget=0)
+
+
+@pytest.mark.parametrize("kind", ["multi-label", "regression"])
+def test_other_kinds_end_to_end(good: Source, task: Task, kind: str):
+    """Targets are the three colours as labels, or as strengths in a unit of their own."""
+
+    def turned(split: str) -> Any:
+        one_hot = np.eye(3, dtype=np.float32)[task.splits[split].targets]
+        return replace(task.splits[split], targets=one_hot if kind == "multi-label" else 100 + 40 * one_hot)
+
+    other = replace(task, kind=kind, splits={split: turned(split) for split in task.splits}, digest=kind)
+    model = fitted(other, good, refit=True, options={"steps": 30, "rate": 1e-3})
+    outputs = probabilities(model, task.splits["test"].items)
+    error = np.abs(outputs - turned("test").targets).mean()
+    assert error < (0.2 if kind == "multi-label" else 8)
+    name = {"multi-label": "average_precision", "regression": "rmse"}[kind]
+    assert next(iter(model.metrics["test"])) == name and name in text_of(model)
+    values = [row[name]["value"] for row in model.report.rows if "probe" in row["model"] or "finetune" in row["model"]]
+    assert all(value < 10 if kind == "regression" else value > 0.9 for value in values)
