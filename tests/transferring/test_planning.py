@@ -58,7 +58,7 @@ def test_timing_leaves_the_network_as_it_was(small: Source, task: Task):
 
 
 def test_the_rates_that_diverge_lose():
-    """Minimise (w − 10)⁴ from w = 0: the first step overshoots at rates above 0.005, and each later one by more."""
+    """Minimise (w − 10)⁴ from w = 0: the first step overshoots at large rates, and each later one by more."""
     network = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.zeros_(network.weight)
     inputs = Activations(np.ones((12, 1), np.float32))
@@ -73,15 +73,17 @@ def test_the_rates_that_diverge_lose():
         identity={},
     )
     found = planned(work, replace(FIT, momentum=0.0, average=0.0, weight_decay=0.0), Run())
-    losses = {trial["rate"]: trial["loss"] for trial in found.trials if trial["steps"] == 10}
-    assert [losses[rate] for rate in (0.1, 0.03, 0.01)] == [math.inf] * 3 and losses[0.003] < 5
-    assert found.fit.rate == 0.003 and network.weight.item() == 0
+    losses = {trial["rate"]: trial["loss"] for trial in found.trials[:4]}
+    assert [losses[rate] for rate in (0.1, 0.03)] == [math.inf] * 2
+    assert found.fit.rate < 0.03 and network.weight.item() == 0
 
 
 def test_the_rate_of_the_longest_trials_best_loss_is_taken(small: Source, task: Task):
     found = planned(job(small, task), FIT, Run())
-    finalists = [trial for trial in found.trials if trial["steps"] == 20]
-    assert found.fit.rate == min(finalists, key=lambda trial: trial["loss"])["rate"]
+    longest = max(trial["steps"] for trial in found.trials)
+    finalists = [trial for trial in found.trials if trial["steps"] == longest]
+    best = min(trial["loss"] for trial in finalists)
+    assert found.fit.rate == max(trial["rate"] for trial in finalists if trial["loss"] <= 1.25 * best)
     assert found.fit.steps == found.steps_wanted == 100
 
 

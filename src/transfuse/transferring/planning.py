@@ -87,11 +87,7 @@ def planned(job: Job, fit: Fit, run: Run) -> Plan:
             )
     seconds_a_step = math.nan if math.isinf(run.remaining()) else timed(job, fit, run)
     trials = [] if fit.rate else search_rates(job, fit, run, _length_of_trials(fit, run, seconds_a_step))
-    last_round = max((trial["steps"] for trial in trials), default=0)
-    finalists = [trial for trial in trials if trial["steps"] == last_round]
-    rate = (
-        min(finalists, key=lambda trial: trial["loss"])["rate"] if trials else fit.rate or DEFAULT_RATE[fit.optimizer]
-    )
+    rate = _best_rate(trials) if trials else fit.rate or DEFAULT_RATE[fit.optimizer]
     steps = _affordable(fit.steps, seconds_a_step, run)
     if path:
         document = {"fingerprint": fingerprint, "rate": rate, "steps": steps, "trials": trials}
