@@ -11,8 +11,8 @@ Everything runs in turn, never two at once, each side in its own environment:
     fastai     pip install fastai timm
     autogluon  pip install autogluon.multimodal
 
-`default` is every peer with its own default settings. `--best` adds its best of a table of settings: rates 1e-4, 3e-4,
-1e-3, 3e-3 at 20 epochs, then 6 and 40 epochs at the best rate. The best is chosen ON THE TEST pictures, which flatters
+`default` is every peer with its own default settings. `--best` adds its best of a table of settings: rates 3e-4, 1e-3,
+3e-3 at 20 epochs, then 40 epochs at the best rate. The best is chosen ON THE TEST pictures, which flatters
 the peer, and its seconds are those of that one run, without the search for it (shown apart). transfuse chooses its own
 settings on validation data within its budget and reads the test pictures once; its seconds are those of the whole
 command: imports, search, and its baseline from scratch unless `--fit` leaves that out. Its cache starts empty.
@@ -43,8 +43,8 @@ TRANSFUSE_FIT = (
 )
 TRANSFUSE_PREDICT = "{transfuse} predict {model} --format json"
 PEERS = {"hf": "peer_hf.py", "fastai": "peer_fastai.py", "autogluon": "peer_autogluon.py"}
-RATES = (1e-4, 3e-4, 1e-3, 3e-3)
-FIRST_EPOCHS, OTHER_EPOCHS = 20, (6, 40)
+RATES = (3e-4, 1e-3, 3e-3)
+FIRST_EPOCHS, OTHER_EPOCHS = 20, (40,)
 BATCH = 32
 
 

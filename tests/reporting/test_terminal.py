@@ -95,6 +95,7 @@ def test_sections():
         "verb": "transfer",
         "method": "finetune",
         "options": {"rate": 0.001},
+        "seconds": 2.0,
         "inputs": [{"verb": "source", "method": "", "options": {}, "inputs": []}],
     }
     sections = (
@@ -105,7 +106,7 @@ def test_sections():
         Section(kind="curves", title="Curves", content={"x": "step", "y": "loss", "series": []}),
     )
     text = render_text(report(sections=sections))
-    assert "transfer finetune(rate=0.001)\n    source()" in text
+    assert "transfer finetune (2.0 s)\n    source" in text and "0.001" not in text
     for words in ("Classes", "cat", "Remarks", "one", "a note", "transfuse fit other/"):
         assert words in text
     assert "Curves" not in text and "photos/" not in text

@@ -46,8 +46,8 @@ def test_the_search_leaves_the_network_as_it_was(small: Source, task: Task):
     before = copied(work.network)
     trials = search_rates(work, FIT, Run(), 10)
     assert all(torch.equal(tensor, before[name]) for name, tensor in work.network.state_dict().items())
-    assert [trial["rate"] for trial in trials[:4]] == list(RATES["sgd"])
-    assert [trial["steps"] for trial in trials] == [10] * 4 + [20] * 2
+    assert [trial["rate"] for trial in trials] == list(RATES["sgd"])
+    assert [trial["steps"] for trial in trials] == [10] * 4
 
 
 def test_timing_leaves_the_network_as_it_was(small: Source, task: Task):
@@ -73,17 +73,15 @@ def test_the_rates_that_diverge_lose():
         identity={},
     )
     found = planned(work, replace(FIT, momentum=0.0, average=0.0, weight_decay=0.0), Run())
-    losses = {trial["rate"]: trial["loss"] for trial in found.trials[:4]}
-    assert [losses[rate] for rate in (0.1, 0.03)] == [math.inf] * 2
-    assert found.fit.rate < 0.03 and network.weight.item() == 0
+    losses = {trial["rate"]: trial["loss"] for trial in found.trials}
+    assert [losses[rate] for rate in RATES["sgd"][:2]] == [math.inf] * 2
+    assert losses[found.fit.rate] < 1e-3 and network.weight.item() == 0
 
 
-def test_the_rate_of_the_longest_trials_best_loss_is_taken(small: Source, task: Task):
+def test_the_largest_rate_whose_loss_is_close_to_the_best_is_taken(small: Source, task: Task):
     found = planned(job(small, task), FIT, Run())
-    longest = max(trial["steps"] for trial in found.trials)
-    finalists = [trial for trial in found.trials if trial["steps"] == longest]
-    best = min(trial["loss"] for trial in finalists)
-    assert found.fit.rate == max(trial["rate"] for trial in finalists if trial["loss"] <= 1.25 * best)
+    best = min(trial["loss"] for trial in found.trials)
+    assert found.fit.rate == max(trial["rate"] for trial in found.trials if trial["loss"] <= 1.5 * best)
     assert found.fit.steps == found.steps_wanted == 100
 
 
