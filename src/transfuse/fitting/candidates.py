@@ -33,6 +33,8 @@ class Candidate:
     validation: Assessment
     seconds_an_example: float
     """What one answer takes, measured on the validation split."""
+    balanced: bool = False
+    """Choose by balanced accuracy, because classes are weighted."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -42,7 +44,8 @@ class Candidate:
     @property
     def score(self) -> tuple[float, float]:
         """(score, minus loss) on the validation split: higher is better."""
-        metrics = scored(self.validation.kind, self.validation.targets, self.validation.outputs_NC)
+        found = self.validation
+        metrics = scored(found.kind, found.targets, found.outputs_NC, balanced=self.balanced)
         return metrics["score"], -metrics["loss"]
 
     @property
@@ -81,6 +84,7 @@ def made(source: Source, task: Task, method: str, *, run: Run, options: dict[str
         curves=curves,
         interrupted=interrupted,
         validation=validation,
+        balanced=options.get("class_weights", "equal") != "equal",
         seconds_an_example=(time.monotonic() - started) / len(validation.examples),
     )
 

@@ -44,6 +44,8 @@ class Validation:
     targets: np.ndarray
     kind: Kind
     scale: TargetScale | None
+    balanced: bool = False
+    """Score by balanced accuracy: whoever weights classes does not want rare ones given up for accuracy."""
     batch_size: int = 128
 
     def logits(self, network: nn.Module) -> np.ndarray:
@@ -64,16 +66,17 @@ class Validation:
     def __call__(self, network: nn.Module) -> Mapping[str, float]:
         """`score` (higher is better), `loss`, and the primary metric under its own name."""
         outputs_NC = activated(self.logits(network), self.kind, target_scale=self.scale)
-        return scored(self.kind, self.targets, outputs_NC)
+        return scored(self.kind, self.targets, outputs_NC, balanced=self.balanced)
 
 
-def scored(kind: Kind, targets: np.ndarray, outputs_NC: np.ndarray) -> dict[str, float]:
-    """The primary metric as `score` (higher is better) and the loss that breaks its ties."""
+def scored(kind: Kind, targets: np.ndarray, outputs_NC: np.ndarray, *, balanced: bool = False) -> dict[str, float]:
+    """What decides as `score` (higher is better), the loss that breaks its ties, and the kind's primary metric."""
     metrics = measure(kind, targets, outputs_NC)
-    name = PRIMARY[kind]
-    score = metrics[name] if higher_is_better(name) else -metrics[name]
+    primary = PRIMARY[kind]
+    deciding = "balanced_accuracy" if balanced and kind == "single-label" else primary
+    score = metrics[deciding] if higher_is_better(deciding) else -metrics[deciding]
     loss = metrics["rmse" if kind == "regression" else "log_loss"]
-    return {"score": score, "loss": loss, name: metrics[name]}
+    return {"score": score, "loss": loss, primary: metrics[primary]}
 
 
 def require_splits(task: Task) -> None:

@@ -77,7 +77,13 @@ def workbench(
     return Workbench(
         task=task,
         train_inputs=train_inputs,
-        validation=Validation(inputs=valid_inputs, targets=task.splits["valid"].targets, kind=task.kind, scale=scale),
+        validation=Validation(
+            inputs=valid_inputs,
+            targets=task.splits["valid"].targets,
+            kind=task.kind,
+            scale=scale,
+            balanced=fit.class_weights != "equal",
+        ),
         loss=chosen_loss(task.kind, fit),
         weights_N=example_weights(task, fit),
         targets=as_tensor(task.splits["train"].targets, scale),
