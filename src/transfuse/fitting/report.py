@@ -1,5 +1,6 @@
 """The proof: every candidate on the test split, read once, and what the differences are worth in words."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from transfuse.core.durations import spoken
@@ -71,15 +72,17 @@ def _findings(
         findings.append("What transfer bought was not measured: nothing was trained from scratch.")
     else:
         gap = difference(assessments[transferred.name], assessments[scratch.name])
-        findings.append(_what_transfer_bought(transferred, scratch, gap, metric))
+        findings.append(_what_transfer_bought(transferred, scratch, everyone, gap, metric))
     if probe is not chosen:
         gap = difference(assessments[chosen.name], assessments[probe.name])
         findings.append(in_words(chosen.name, probe.name, metric, gap))
     return [f"{finding} [{split} split]" for finding in findings]
 
 
-def _what_transfer_bought(best: Candidate, scratch: Candidate, gap: dict[str, float], metric: str) -> str:
-    sentence = in_words(best.name, scratch.name, metric, gap) + _about_steps(best, scratch)
+def _what_transfer_bought(
+    best: Candidate, scratch: Candidate, everyone: Sequence[Candidate], gap: dict[str, float], metric: str
+) -> str:
+    sentence = in_words(best.name, scratch.name, metric, gap) + _about_steps(everyone, scratch)
     if gap["high"] < 0:
         return f"NEGATIVE TRANSFER. {sentence} The source hurts here."
     if gap["low"] <= 0:
@@ -87,10 +90,12 @@ def _what_transfer_bought(best: Candidate, scratch: Candidate, gap: dict[str, fl
     return f"Transfer helped. {sentence}"
 
 
-def _about_steps(best: Candidate, scratch: Candidate) -> str:
-    """Says so when the baseline was trained for less than the other, which flatters the transfer."""
-    steps, other = scratch.facts["steps"], best.facts.get("steps", 0)
-    return f" Scratch had {steps} steps only, the other {other}, which flatters the transfer." if steps < other else ""
+def _about_steps(everyone: Sequence[Candidate], scratch: Candidate) -> str:
+    """Says so when the baseline was trained for less than wanted, which flatters the transfer."""
+    steps = scratch.facts["steps"]
+    wanted = max(candidate.facts.get("steps_wanted", 0) for candidate in everyone)
+    cut = scratch.facts["stopped_by"] != "patience" and steps < wanted
+    return f" Scratch was cut to {steps} of {wanted} steps by the budget, which flatters the transfer." if cut else ""
 
 
 def _about_split(split: str) -> list[DataWarning]:

@@ -56,16 +56,31 @@ def path_of(folder: Path, identity: Mapping[str, Any]) -> Path:
     return folder / "features" / f"{digests.of_value(identity)}.npy"
 
 
+_READINGS = 5
+"""Times that a file is read again because another process replaced it meanwhile."""
+
+
 def opened(path: Path) -> tuple[np.ndarray, dict[str, Any]] | None:
     """The array, memory-mapped read-only, and its description; None when it is not there or is corrupt.
 
     Every byte is read to compare the checksum (about 1 s for 1.5 GB), once for each process and file.
     """
-    try:
-        description = _checked(path)
-        return np.load(path, mmap_mode="r", allow_pickle=False), description
-    except (OSError, ValueError, KeyError, EOFError):
-        return None
+    for _ in range(_READINGS):
+        before = _version(path)
+        with contextlib.suppress(OSError, ValueError, KeyError, EOFError):
+            description = _checked(path)
+            return np.load(path, mmap_mode="r", allow_pickle=False), description
+        if before == _version(path):
+            break
+    return None
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """Which file lies at the path: another process may replace it while it is read."""
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        return status.st_ino, status.st_mtime_ns
+    return None
 
 
 def written(planned: Sequence[Planned], fill: Fill) -> list[tuple[np.ndarray, dict[str, Any]]]:
