@@ -86,7 +86,10 @@ def planned(job: Job, fit: Fit, run: Run) -> Plan:
                 fit=replace(fit, rate=kept["rate"], steps=kept["steps"]), trials=kept["trials"], steps_wanted=fit.steps
             )
     seconds_a_step = math.nan if math.isinf(run.remaining()) else timed(job, fit, run)
+    began = time.monotonic()
     trials = [] if fit.rate else search_rates(job, fit, run, _length_of_trials(fit, run, seconds_a_step))
+    if trials and not math.isnan(seconds_a_step):  # surer than a few steps with a validation at their end
+        seconds_a_step = (time.monotonic() - began) / sum(trial["steps"] for trial in trials)
     rate = _best_rate(trials) if trials else fit.rate or DEFAULT_RATE[fit.optimizer]
     steps = _affordable(fit.steps, seconds_a_step, run)
     if path:
