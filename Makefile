@@ -14,7 +14,7 @@ demo: .venv/ready
 	$(BIN)/transfuse demo --out demo
 
 test: .venv/ready lint types layers
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/ready
 	$(BIN)/ruff check .

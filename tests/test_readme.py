@@ -82,10 +82,11 @@ def test_the_readme_has_what_is_tested_here():
     assert len(COMMANDS) + len(MAKE) == len(lines())
 
 
-@pytest.mark.parametrize("line", COMMANDS)
-def test_a_command_works_as_it_stands(line, desk, capsys):
-    assert not main(command_with_stand_ins(line))
-    assert capsys.readouterr().out.strip()
+def test_the_commands_work_one_after_the_other(desk, capsys):
+    """One test, since each stands on what the one before has written."""
+    for line in COMMANDS:
+        assert not main(command_with_stand_ins(line)), line
+        assert capsys.readouterr().out.strip(), line
 
 
 @pytest.mark.parametrize("block", blocks("python"))
