@@ -37,7 +37,7 @@ def evidence(
         rows=tuple(rows),
         summary=(
             f"Chosen on the validation split: {chosen.name}.",
-            *_findings(chosen, everyone, assessments, split),
+            *_findings(chosen, progress.candidates, assessments, split),
             *progress.notes,
             f"Took {spoken(spent)} of a budget of {spoken(budget)}."
             + (" Stopped by the user." if progress.interrupted else ""),
@@ -60,9 +60,12 @@ def _row(candidate: Candidate, assessment: Assessment) -> dict[str, Any]:
 
 
 def _findings(
-    chosen: Candidate, everyone: list[Candidate], assessments: dict[str, Assessment], split: str
+    chosen: Candidate, everyone: Sequence[Candidate], assessments: dict[str, Assessment], split: str
 ) -> list[str]:
-    """The chosen model against scratch and against the best probe, by paired differences."""
+    """The chosen model against scratch and against the best probe, by paired differences.
+
+    `everyone` learnt from the training split alone: one that was refitted on more would not be a fair opponent.
+    """
     findings = []
     metric = PRIMARY[assessments[chosen.name].kind]
     transferred = max((c for c in everyone if c.method != "scratch"), key=lambda c: c.score)
