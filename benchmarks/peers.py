@@ -86,6 +86,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only-best", action="store_true", help="leave the peers' defaults out")
     parser.add_argument("--quick", action="store_true", help="one epoch each: does everything run?")
     parser.add_argument("--out", type=Path, default=Path("peers-results"))
+    parser.add_argument("--reuse", action="store_true", help="take the peers' runs that are in --out already")
     given = parser.parse_args()
     given.data, given.weights = given.data.resolve(), given.weights.resolve()
     return given
@@ -134,6 +135,8 @@ def setting(rate: float, epochs: float) -> dict[str, float]:
 def run_peer(given: argparse.Namespace, peer: str, python: str, seed: int, asked: dict[str, float]) -> dict:
     """One run of a peer's script in its own environment."""
     label = "-".join([peer, *(f"{name}{value:g}" for name, value in asked.items()), f"seed{seed}"])
+    if given.reuse and (given.out / f"{label}.json").exists():
+        return json.loads((given.out / f"{label}.json").read_text())
     predictions = (given.out / f"{label}.npy").resolve()
     command = [python, str(Path(__file__).parent / "peers" / PEERS[peer])]
     command += [str(given.data), str(given.weights), given.name, "--predictions", str(predictions)]
