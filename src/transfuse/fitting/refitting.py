@@ -1,32 +1,31 @@
 """The chosen model once more, on training and validation examples together."""
 
+import copy
+import time
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+import transfuse
 from transfuse.core.digests import of_many
-from transfuse.core.nouns import Examples, Task
+from transfuse.core.nouns import Examples, Step, Task
+from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
 from transfuse.fitting.candidates import Candidate, made
+from transfuse.fitting.probes import fused_again
+from transfuse.transferring.continuing import continued
+from transfuse.transferring.options import arranged
+from transfuse.transferring.transfer import described
 
 
 def refitted(chosen: Candidate, task: Task, run: Run, options: dict[str, Any]) -> Candidate:
-    """The same method with the rate and the steps that were found, on all labelled examples but the test split.
+    """The model learns from all labelled examples but the test split: a probe anew, a network by training on.
 
-    Nothing is left to validate on, so the temperature and the share of interpolation are those of the first training.
+    Nothing is left to validate on, so the temperature is that of the first training.
     """
-    facts = chosen.facts
-    if chosen.method == "probe":
-        found: dict[str, Any] = {name: options[name] for name in ("seed", "class_weights") if name in options}
-    else:
-        steps = facts["steps"]
-        found = {**options, "steps": steps, "rate": facts["rate"], "patience": 0, "validate_every": steps}
-    if chosen.method == "finetune":
-        found["interpolate"] = False
-    again = made(chosen.source, merged(task), chosen.method, run=run.part("refit"), options=found)
-    model = replace(again.model, temperature=chosen.model.temperature)
-    return replace(again, name=f"{chosen.name}, refitted", model=model, validation=chosen.validation)
+    again = {"probe": _probed, "fused_probe": _fused}.get(chosen.method, _trained_on)
+    return replace(again(chosen, merged(task), run.part("refit"), options), name=f"{chosen.name}, refitted")
 
 
 def merged(task: Task) -> Task:
@@ -48,3 +47,36 @@ def joined(a: Examples, b: Examples) -> Examples:
         weights=np.concatenate(weights) if weighted else None,
         groups=a.groups + b.groups if a.groups is not None and b.groups is not None else None,
     )
+
+
+def _probed(chosen: Candidate, task: Task, run: Run, options: dict[str, Any]) -> Candidate:
+    found: dict[str, Any] = {name: options[name] for name in ("seed", "class_weights") if name in options}
+    again = made(chosen.source, task, "probe", run=run, options=found)
+    model = replace(again.model, temperature=chosen.model.temperature)
+    return replace(again, model=model, validation=chosen.validation)
+
+
+def _fused(chosen: Candidate, task: Task, run: Run, options: dict[str, Any]) -> Candidate:
+    model = fused_again(chosen, task, run, options)
+    return replace(chosen, model=replace(model, temperature=chosen.model.temperature))
+
+
+def _trained_on(chosen: Candidate, task: Task, run: Run, options: dict[str, Any]) -> Candidate:
+    started = time.monotonic()
+    facts = chosen.facts
+    method = "scratch" if chosen.method == "scratch" else "finetune"
+    own = arranged(method, {**options, "steps": facts["steps"], "rate": facts["rate"]})[1]
+    decay = own.get("layer_decay", 0.8) if method == "finetune" else 1.0
+    network = copy.deepcopy(chosen.model.network).requires_grad_(True)
+    found = continued(network, chosen.source, task, fit=own["fit"], layer_decay=decay, run=run)
+    step = Step(
+        verb="transfer",
+        method="continued",
+        options={**plain(own), "found": plain(found)},
+        inputs=(chosen.model.provenance, described(task)),
+        digests={"task": task.digest},
+        seconds=round(time.monotonic() - started, 3),
+        version=transfuse.__version__,
+    )
+    model = replace(chosen.model, network=network.requires_grad_(False).eval().cpu(), provenance=step)
+    return replace(chosen, model=model)

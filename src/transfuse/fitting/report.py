@@ -27,6 +27,7 @@ def evidence(
     rows.sort(key=lambda row: row["validation"], reverse=True)
     spent = budget - run.remaining()
     sections = [
+        _path(progress),
         learning_curves({c.name: c.curves for c in everyone}, PRIMARY[task.kind]),
         *detailed(assessments[chosen.name]),
         Section(kind="provenance", title="How it was made", content=plain(model.provenance)),
@@ -37,7 +38,7 @@ def evidence(
         rows=tuple(rows),
         summary=(
             f"Chosen on the validation split: {chosen.name}.",
-            *_findings(chosen, everyone, assessments, split),
+            *_findings(chosen, progress.candidates, assessments, split),
             *progress.notes,
             f"Took {spoken(spent)} of a budget of {spoken(budget)}."
             + (" Stopped by the user." if progress.interrupted else ""),
@@ -47,6 +48,13 @@ def evidence(
         command=command,
     )
     return {"metrics": {split: assessments[chosen.name].all_measured()}, "report": report}
+
+
+def _path(progress: Progress) -> Section:
+    """The decisions in order, with the numbers that decided."""
+    rows = [{"question": d.question, "decision": d.decision, "evidence": d.evidence} for d in progress.decisions]
+    content = {"columns": ["question", "decision", "evidence"], "rows": rows}
+    return Section(kind="table", title="How it was decided", content=content)
 
 
 def _row(candidate: Candidate, assessment: Assessment) -> dict[str, Any]:
@@ -60,9 +68,12 @@ def _row(candidate: Candidate, assessment: Assessment) -> dict[str, Any]:
 
 
 def _findings(
-    chosen: Candidate, everyone: list[Candidate], assessments: dict[str, Assessment], split: str
+    chosen: Candidate, everyone: Sequence[Candidate], assessments: dict[str, Assessment], split: str
 ) -> list[str]:
-    """The chosen model against scratch and against the best probe, by paired differences."""
+    """The chosen model against scratch and against the best probe, by paired differences.
+
+    `everyone` learnt from the training split alone: one that was refitted on more would not be a fair opponent.
+    """
     findings = []
     metric = PRIMARY[assessments[chosen.name].kind]
     transferred = max((c for c in everyone if c.method != "scratch"), key=lambda c: c.score)

@@ -11,17 +11,18 @@ from torch import nn
 
 from transfuse.core import atomic
 from transfuse.core.digests import of_value
-from transfuse.core.errors import BudgetError
+from transfuse.core.errors import BudgetError, UsageError
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
-from transfuse.searching.halving import halve
 from transfuse.training.averaging import copied
 from transfuse.training.batches import Batches
 from transfuse.training.loop import Diverged, Metrics, Moves, Objective, Trained, Validate, train
 from transfuse.training.options import Fit
 
-RATES = {"adamw": (1e-2, 3e-3, 1e-3, 3e-4), "sgd": (3e-1, 1e-1, 3e-2, 1e-2)}
-"""Peak rates that the search tries, largest first: half decades around what published recipes use."""
+RATES = {"adamw": (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5), "sgd": (3e-1, 1e-1, 3e-2, 1e-2, 3e-3, 1e-3)}
+"""Peak rates that the search may try, largest first: half decades around what published recipes use."""
+_LEAST_TRIALS = 3
+"""Rates that are tried in any case; smaller ones only while the smallest one tried is the best."""
 _CLOSE = 1.5
 """Short trials favour small rates, which disturb a solved head least; a loss within this factor of the best counts as
 equal, and the larger rate wins (two networks on 640 photographs, see LOG.md)."""
@@ -99,34 +100,40 @@ def planned(job: Job, fit: Fit, run: Run) -> Plan:
 
 
 def _best_rate(trials: Sequence[Mapping[str, float]]) -> float:
-    """The largest rate whose loss is close to the lowest."""
+    """The largest rate whose loss is close to the lowest; the smallest one tried while all diverge."""
     lowest = min(trial["loss"] for trial in trials)
+    if math.isinf(lowest):
+        return min(trial["rate"] for trial in trials)
     return max(trial["rate"] for trial in trials if trial["loss"] <= _CLOSE * lowest)
 
 
 def search_rates(job: Job, fit: Fit, run: Run, length: int) -> list[dict[str, float]]:
-    """Short trainings from the same start at several rates, judged by the validation loss.
+    """Short trainings from the same start, from the largest rate down for as long as smaller ones pay.
 
-    One round: halving would drop the large rates, which are slow to show what they are worth (see `_CLOSE`).
-    The network is left as it was. A rate that diverges loses; it raises nothing. No trials when `length` is 0.
+    They are judged by the validation loss. Halving would drop the large rates, which are slow to show what they are
+    worth (see `_CLOSE`). The network is left as it was. A rate that diverges loses; it raises nothing unless all do.
+    No trials when `length` is 0.
     """
     if not length:
         return []
     start = copied(job.network)
     trials: list[dict[str, float]] = []
 
-    def score(rate: float, steps: int) -> float:
-        job.network.load_state_dict(start)
-        metrics = _short(job, replace(fit, rate=rate, steps=steps, warm_up=_RISE), run)
-        loss = metrics["loss"] if metrics and math.isfinite(metrics["loss"]) else math.inf
-        trials.append({"rate": rate, "steps": steps, "loss": loss})
-        run.watch({"stage": "rate search", "done": len(trials), "total": None, "text": f"{rate:g}: loss {loss:.3f}"})
-        return -loss
-
     try:
-        halve(RATES[fit.optimizer], score, efforts=(length,))
+        for rate in RATES[fit.optimizer]:
+            job.network.load_state_dict(start)
+            metrics = _short(job, replace(fit, rate=rate, steps=length, warm_up=_RISE), run)
+            loss = metrics["loss"] if metrics and math.isfinite(metrics["loss"]) else math.inf
+            trials.append({"rate": rate, "steps": length, "loss": loss})
+            run.watch(
+                {"stage": "rate search", "done": len(trials), "total": None, "text": f"{rate:g}: loss {loss:.3f}"}
+            )
+            if len(trials) >= _LEAST_TRIALS and _best_rate(trials) != rate:
+                break
     finally:
         job.network.load_state_dict(start)
+    if not any(math.isfinite(trial["loss"]) for trial in trials):
+        raise UsageError("Training diverged at every rate tried. Give a smaller `rate`, or look at the targets.")
     return trials
 
 
@@ -157,8 +164,7 @@ def _length_of_trials(fit: Fit, run: Run, seconds_a_step: float) -> int:
     wanted = max(25, fit.steps // 12)
     if math.isnan(seconds_a_step):
         return wanted
-    trials = len(RATES[fit.optimizer])
-    affordable = int(_SHARE_OF_SEARCH * run.remaining() / (trials * seconds_a_step))
+    affordable = int(_SHARE_OF_SEARCH * run.remaining() / (_LEAST_TRIALS * seconds_a_step))
     return min(wanted, affordable) if affordable >= _SHORTEST_TRIAL else 0
 
 
