@@ -23,6 +23,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def float32_by_default() -> Iterator[None]:
+    """Expected values are those of float32, also on a processor for which bfloat16 would be chosen."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("transfuse.sources.precision._processor_flags", frozenset)
+        yield
+
+
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """3 class folders x 12 noisy pictures of 24 x 24, each class of its own colour. Not to be changed."""

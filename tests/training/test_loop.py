@@ -19,7 +19,7 @@ from transfuse.training.batches import Activations, Batches
 from transfuse.training.loop import Diverged, Group, Moves, train
 from transfuse.training.options import Fit
 
-FIT = Fit(steps=60, rate=0.01, batch_size=16, validate_every=20, patience=0, average=0.9)
+FIT = Fit(precision="float32", steps=60, rate=0.01, batch_size=16, validate_every=20, patience=0, average=0.9)
 
 
 def problem(count: int = 80) -> tuple[Batches, nn.Module]:

@@ -35,12 +35,8 @@ def test_the_prefix_is_bitwise_the_sources(family: Source, task: Task):
 
 
 @pytest.mark.parametrize("source", ["small", "vit"])
-def test_cached_activations_train_like_live_pictures(
-    source: str, task: Task, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-):
+def test_cached_activations_train_like_live_pictures(source: str, task: Task, request: pytest.FixtureRequest):
     """Without augmentation the losses are those of the suffix trained behind the frozen prefix on the pictures."""
-    for feature in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        monkeypatch.setattr(torch.cpu, feature, lambda: False)  # float32 on every processor
     found: Source = request.getfixturevalue(source)
     outcome = last_stages(found, task, fit=FIT, head=MLP)
     begin = start(found, task, head=MLP, fit=FIT, run=Run())

@@ -21,8 +21,7 @@ Letters: N examples, C classes, K distinct kinds of evidence, R resamples, G gro
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import binom
+from scipy.special import bdtr, ndtri
 
 from transfuse.core.errors import UsageError
 from transfuse.measuring.metrics import fitting, metric
@@ -126,7 +125,7 @@ def wilson(share: float, n: int, level: float = 0.95) -> tuple[float, float]:
 def mcnemar(only_a: int, only_b: int) -> float:
     """Two-sided exact probability of a split at least as uneven, if neither model were better (McNemar, 1947)."""
     n = only_a + only_b
-    return float(min(1.0, 2 * binom.cdf(min(only_a, only_b), n, 0.5))) if n else 1.0
+    return float(min(1.0, 2 * float(bdtr(min(only_a, only_b), n, 0.5)))) if n else 1.0
 
 
 def _difference(m: Metric, evidence_NK: Array, w_RN: Array) -> Array:

@@ -21,6 +21,7 @@ from transfuse.core.runs import Run
 from transfuse.core.tables import chosen
 from transfuse.sources import bodies, staging
 from transfuse.sources import cache as feature_cache
+from transfuse.sources.folding import folded
 from transfuse.sources.opening import Opened, open_source
 from transfuse.sources.precision import Compute, Precision, chosen_precision, device_of, prepared
 from transfuse.sources.preprocessing import normalise
@@ -228,6 +229,12 @@ class _Extractor:
 
     def fill(self, job: _Job, arrays: Sequence[np.ndarray], run: Run) -> dict[str, Any]:
         """Run every picture through the network; gives what is to be remembered with the arrays."""
+        shape = (2, job.source.preprocessing.channels, *job.source.preprocessing.size)
+        noise = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(job.device)
+        with folded(self.network, noise, constant=True):
+            return self._filled(job, arrays, run)
+
+    def _filled(self, job: _Job, arrays: Sequence[np.ndarray], run: Run) -> dict[str, Any]:
         count, done = len(job.examples), 0
         deviation = None
         for pictures in batches(job.examples.items, job.source.preprocessing, BATCH):

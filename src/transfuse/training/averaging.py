@@ -20,11 +20,11 @@ class Average:
         """Move the averages towards the network's present weights."""
         self.updates += 1
         share = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, tensor in network.state_dict().items():
-            if tensor.is_floating_point():
-                self.tensors[name].lerp_(tensor, share)
-            else:
-                self.tensors[name].copy_(tensor)
+        current = network.state_dict()
+        floating = [name for name, tensor in current.items() if tensor.is_floating_point()]
+        torch._foreach_lerp_([self.tensors[name] for name in floating], [current[name] for name in floating], share)
+        for name in current.keys() - floating:
+            self.tensors[name].copy_(current[name])
 
 
 def copied(network: nn.Module) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ Everything random is keyed by the step, so a run that was killed and resumed end
 uninterrupted one (bit for bit on the CPU with the same number of threads).
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from transfuse.core.errors import TransfuseError, UsageError
 from transfuse.core.provenance import plain
 from transfuse.core.randomness import key
 from transfuse.core.runs import Run
+from transfuse.sources.folding import folded
 from transfuse.training import checkpoints
 from transfuse.training.averaging import Average, copied
 from transfuse.training.batches import Batch, Batches
@@ -122,12 +124,13 @@ class _Loop:
         before = self.progress["seconds"]
         reason = "steps"
         try:
-            for batch in self.batches.ahead(self.progress["step"], self.fit.steps):
-                self._step(batch)
-                self.progress["seconds"] = before + time.monotonic() - started
-                if stop := self._after_step():
-                    reason = stop
-                    break
+            with self._folded():
+                for batch in self.batches.ahead(self.progress["step"], self.fit.steps):
+                    self._step(batch)
+                    self.progress["seconds"] = before + time.monotonic() - started
+                    if stop := self._after_step():
+                        reason = stop
+                        break
         except KeyboardInterrupt:
             if not self.best:
                 raise
@@ -145,6 +148,12 @@ class _Loop:
             history=tuple(self.progress["history"]),
             seconds=self.progress["seconds"],
         )
+
+    def _folded(self) -> contextlib.AbstractContextManager[Any]:
+        """Norms that stay still cost nothing: they are folded into the convolutions before them."""
+        if not self.moves.still:
+            return contextlib.nullcontext()
+        return folded(self.network, self.batches.at(0).x[:2].to(self.accelerator.device))
 
     def _step(self, batch: Batch) -> None:
         step = self.progress["step"]
@@ -278,4 +287,4 @@ def _optimizer(network: nn.Module, moves: Moves, fit: Fit) -> torch.optim.Optimi
         raise UsageError("At least one parameter must move in training, but every one is frozen.")
     if fit.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=fit.momentum, nesterov=fit.momentum > 0)
-    return torch.optim.AdamW(groups)
+    return torch.optim.AdamW(groups, fused=True)
