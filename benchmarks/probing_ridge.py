@@ -15,11 +15,12 @@ import os
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import argparse
-import resource
 import statistics
 import time
+import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -62,9 +63,10 @@ def _cross_validation(name: str, data: Data, seed: int) -> None:
 
     def ours() -> tuple[int, float]:
         path = ridge_cv(x, onehot, weights, fold, strengths=STRENGTHS)
-        right = [float((z.argmax(axis=1) == y).mean()) for z in out_of_fold(path)]
-        ridge_fit(path, STRENGTHS[int(np.argmax(right))])
-        return int(np.argmax(right)), max(right)
+        answered_NJ = out_of_fold(path).transpose(1, 0, 2).argmax(axis=2)
+        right_J = (answered_NJ == y[:, None]).mean(axis=0)
+        ridge_fit(path, STRENGTHS[int(np.argmax(right_J))])
+        return int(np.argmax(right_J)), float(right_J.max())
 
     def theirs(count: int) -> Any:
         alphas = [s * 0.8 * count for s in STRENGTHS]
@@ -73,7 +75,7 @@ def _cross_validation(name: str, data: Data, seed: int) -> None:
         )
         return search.fit(x[:count], y[:count])
 
-    theirs(500)
+    theirs(min(2000, len(x)))
     peer_seconds, peer = _timed(lambda: theirs(len(x)))
     seconds, (best, accuracy) = _median(ours)
     whole, _ = _median(lambda: fit_head(x, y, "single-label", method="ridge"))
@@ -92,9 +94,8 @@ def _leave_one_out(name: str, data: Data) -> None:
     def ours(precision: Precision) -> LeaveOneOut:
         return leave_one_out(spectrum(x, onehot, weights), STRENGTHS, precision=precision)
 
-    before = _peak()
     seconds, found = _median(lambda: ours("float32"))
-    more = _peak() - before
+    more = _megabytes(lambda: ours("float32"))
     low_seconds, low = _median(lambda: ours("bfloat16"))
     peer = RidgeClassifierCV(alphas=np.array(STRENGTHS) * len(x))
     peer.fit(x[:500], y[:500])
@@ -134,17 +135,15 @@ def _stream(rows: int, d: int, c: int) -> None:
     like = pilot(pool, onehot)
     accumulate(blocks(iter(range(4))), like=like)
     bare(iter(range(4)))
-    before = _peak()
     seconds, one = _timed(lambda: accumulate(blocks(iter(range(count))), like=like))
-    more = _peak() - before
+    few, many = (_megabytes(partial(accumulate, blocks(iter(range(number))), like=like)) for number in (4, 64))
     bare_seconds, _ = _timed(lambda: bare(iter(range(count))))
-    few = min(count, 64)
-    first, second = (accumulate(blocks(iter(order)), like=like) for order in (range(few), range(few)[::-1]))
+    first, second = (accumulate(blocks(iter(order)), like=like) for order in (range(64), range(64)[::-1]))
     same = all((getattr(first, f) == getattr(second, f)).all() for f in ("gram_DD", "cross_DC", "sum_D"))
     print(
         f"stream of {one.rows:,} x {d}: {one.rows / seconds:,.0f} rows/s ({seconds:.1f} s), bare float32 product "
         f"{one.rows / bare_seconds:,.0f} rows/s ({bare_seconds:.1f} s): {100 * bare_seconds / seconds:.0f} %  "
-        f"memory +{more:.0f} MB (data {one.rows * d * 4 / 1e9:.1f} GB)  order-free {order_free(one)}, "
+        f"memory {few:.1f} MB for 4 blocks, {many:.1f} MB for 64 of {count}  order-free {order_free(one)}, "
         f"reversed shards give the same bits: {same}",
         flush=True,
     )
@@ -196,13 +195,18 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def _median(work: Callable[[], Any], repeats: int = 5) -> tuple[float, Any]:
     work()
+    work()
     runs = [_timed(work) for _ in range(repeats)]
     return statistics.median(seconds for seconds, _ in runs), runs[0][1]
 
 
-def _peak() -> float:
-    """Megabytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _megabytes(work: Callable[[], Any]) -> float:
+    """Largest total of numpy's arrays, beside those that exist already; untimed."""
+    tracemalloc.start()
+    work()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak / 1e6
 
 
 def _shape(x: np.ndarray, y: np.ndarray) -> str:
@@ -215,7 +219,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=20_000_000, help="rows of the stream")
     parser.add_argument("--pictures", help="labelled pictures, as `transfuse` takes them")
-    parser.add_argument("--source", default="builtin:auto", help="source of their features")
+    parser.add_argument("--source", default="builtin", help="source of their features")
     return parser.parse_args()
 
 

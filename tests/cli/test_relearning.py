@@ -25,7 +25,19 @@ def new(here, photos):
 def probe(transfuse, here, photos, source):
     """A saved ridge probe of the photographs."""
     ended = transfuse(
-        "transfer", source, photos, "--method", "probe", "--set", "solver=ridge", "--size", 32, "--out", "m"
+        "transfer",
+        source,
+        photos,
+        "--method",
+        "probe",
+        "--set",
+        "solver=ridge",
+        "--set",
+        "remember=true",
+        "--size",
+        32,
+        "--out",
+        "m",
     )
     assert ended.code == 0, ended.err
     return here / "m"
@@ -89,7 +101,7 @@ def test_a_deleted_file_is_told(transfuse, here, photos, probe):
 
 
 def test_a_logistic_head_needs_a_word(transfuse, here, photos, source, new):
-    options = ("--method", "probe", "--set", "solver=logistic", "--size", 32, "--out", "m")
+    options = ("--method", "probe", "--set", "solver=logistic", "--set", "remember=true", "--size", 32, "--out", "m")
     assert transfuse("transfer", source, photos, *options).code == 0
     refused = transfuse("update", "m", new)
     assert refused.code == 2 and "--as-ridge" in refused.err

@@ -90,6 +90,14 @@ class TestChoosing:
         assert point.score == pytest.approx(calibrated.mean())
         assert head.temperature == pytest.approx(temperature(head.out_of_fold_NC, y, "single-label"))
 
+    def test_how_far_from_the_optimum_the_fits_may_be_is_said(self):
+        x, y = clusters()
+        head = fit_head(x, y, "single-label", method="logistic")
+        assert 0 < head.certificate <= 1e-10
+        assert all(0 < point.certificate <= 1e-4 for point in head.path)
+        solved = fit_head(x, y, "single-label", method="ridge")
+        assert solved.certificate == 0 == max(point.certificate for point in solved.path)
+
     def test_noise_is_shrunk_and_signal_is_not(self):
         rng = np.random.default_rng(0)
         x, y = rng.normal(size=(100, 80)), np.arange(100) % 2

@@ -50,7 +50,7 @@ def all_of(task: Task, split: str = "train"):
 
 def probe_of(source: Source, task: Task, **options) -> Model:
     options = {"solver": "ridge", "depths": "final", **options}
-    return carried_out(source, task, method="probe", name=None, run=Run(), options=options)[0]
+    return carried_out(source, task, method="probe", name=None, run=Run(), options={"remember": True, **options})[0]
 
 
 def refitted(model: Model, source: Source, tasks: list[Task], weights_N: np.ndarray | None = None) -> tuple:
@@ -145,7 +145,7 @@ def test_only_the_new_pictures_are_looked_at(small, tmp_path: Path):
             folder = tmp_path / name / CLASSES[target]
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(folder / f"{place}.png")
-    model = transfer(small, str(tmp_path / "old"), method="probe", solver="ridge")
+    model = transfer(small, str(tmp_path / "old"), method="probe", solver="ridge", remember=True)
     folder = model.save(tmp_path / "model")
     shutil.rmtree(tmp_path / "old")
     seen: list[dict] = []
@@ -161,7 +161,7 @@ def test_only_the_new_pictures_are_looked_at(small, tmp_path: Path):
 
 def test_figures_of_the_earlier_head_do_not_go_along(small):
     first, second = opened(36, 0), opened(20, 1)
-    model = transfer(small, first, method="probe", solver="ridge")
+    model = transfer(small, first, method="probe", solver="ridge", remember=True)
     assert model.metrics
     updated = update(model, second, command="transfuse update m d")
     assert updated.metrics == {} and updated.report.command == "transfuse update m d"

@@ -33,6 +33,8 @@ class Candidate:
     curves: tuple[Mapping[str, float], ...]
     """History of validations."""
     interrupted: bool
+    options: Mapping[str, Any]
+    """As its method was given them."""
     validation: Assessment
     seconds_an_example: float
     """What one answer takes, measured on the validation split."""
@@ -40,13 +42,16 @@ class Candidate:
     """Of a frozen source: its answers on the training split, by heads that were fitted without the example."""
     parts: tuple[Source, ...] = ()
     """The sources of a model that has several."""
-    balanced: bool = False
-    """Choose by balanced accuracy, because classes are weighted."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
         """What its method found: steps, rate, ..."""
         return self.model.provenance.options["found"]
+
+    @property
+    def balanced(self) -> bool:
+        """Choose by balanced accuracy, because classes are weighted."""
+        return bool(self.options.get("class_weights", "equal") != "equal")
 
     @property
     def deciding(self) -> str:
@@ -93,7 +98,7 @@ def made(
         method=method,
         curves=curves,
         interrupted=interrupted,
-        balanced=is_balanced(options),
+        options=options,
         out_of_fold_NC=out_of_fold_NC,
     )
 
@@ -104,9 +109,9 @@ def measured(
     task: Task,
     *,
     method: str,
+    options: Mapping[str, Any],
     curves: tuple[Mapping[str, float], ...] = (),
     interrupted: bool = False,
-    balanced: bool = False,
     out_of_fold_NC: np.ndarray | None = None,
 ) -> Candidate:
     """A model as a candidate: its answers on the validation split, and how long they took."""
@@ -122,16 +127,11 @@ def measured(
         model=model,
         curves=curves,
         interrupted=interrupted,
+        options=options,
         validation=validation,
-        balanced=balanced,
         out_of_fold=held,
         seconds_an_example=(time.monotonic() - started) / len(validation.examples),
     )
-
-
-def is_balanced(options: Mapping[str, Any]) -> bool:
-    """Whether whoever gave these options weights classes."""
-    return bool(options.get("class_weights", "equal") != "equal")
 
 
 def _keep(model: Model, outcome: Outcome, folder: Path) -> None:

@@ -40,6 +40,7 @@ def fit(
     baseline: bool = True,
     refit: bool = False,
     search: int = 0,
+    remember: bool = False,
     name: str | None = None,
     seed: int = 0,
     trust_code: bool = False,
@@ -58,6 +59,7 @@ def fit(
         refit: Train the chosen model on, with the validation examples too.
         search: Trials of a search for the recipe of the fine-tuning (rate, schedule, optimiser, loss, head, ...); 0 for
             none beyond the learning rate.
+        remember: Keep, in a probe that is chosen, the sums that its head was made of, for `update` and `forget`.
         name: Name of the model.
         seed: Of splits, orders, augmentation and random weights.
         trust_code: Allow sources that are built by the user's own function.
@@ -74,12 +76,13 @@ def fit(
     if run.deadline is None:
         run = replace(run, deadline=started + limit)
     options = {"seed": seed, **(options or {})}
+    frozen = {name: options[name] for name in ("seed", "class_weights") if name in options} | {"remember": remember}
     task = data if isinstance(data, Task) else open_images(data, seed=seed, run=run)
     progress = Progress()
     found = told_apart(_found(sources, trust_code, progress))
     try:
         listed = shortlisted(found, task, run, progress, seed=seed)
-        probed(listed, task, run, options, progress)
+        probed(listed, task, run, frozen, progress)
         fuse(task, run, options, progress)
         if finetune:
             train(task, run, options, progress, baseline=baseline, search=search)
@@ -92,12 +95,13 @@ def fit(
     if not progress.interrupted:
         progress.notes += [*about_labels(leading(progress), task, seed=seed, run=run), *about_abstaining(taken)]
     if refit and not progress.interrupted:
-        taken = refitted(taken, task, run, options)
+        taken = refitted(taken, task, run)
     step = Step(
         verb="fit",
         method=taken.method,
         options={
-            "budget": limit, "finetune": finetune, "baseline": baseline, "refit": refit, "search": search, "seed": seed,
+            "budget": limit, "finetune": finetune, "baseline": baseline, "refit": refit, "search": search,
+            "remember": remember, "seed": seed,
             **plain(options)
         },
         inputs=(taken.model.provenance, *(described(source) for source in found if source != taken.source)),

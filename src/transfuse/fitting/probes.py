@@ -10,7 +10,7 @@ from transfuse.core.errors import BudgetError
 from transfuse.core.nouns import Model, Source, Step, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
-from transfuse.fitting.candidates import Candidate, is_balanced, made, measured
+from transfuse.fitting.candidates import Candidate, made, measured
 from transfuse.fitting.choosing import best
 from transfuse.fitting.progress import Progress
 from transfuse.ranking.rank import rank
@@ -42,7 +42,6 @@ def shortlisted(found: Sequence[Source], task: Task, run: Run, progress: Progres
 
 def probed(found: Sequence[Source], task: Task, run: Run, options: Mapping[str, Any], progress: Progress) -> None:
     """A probe of each source, as far as the time goes. Raises `BudgetError` when there is none at all."""
-    wanted = {name: value for name, value in options.items() if name in ("seed", "class_weights")}
     for place, source in enumerate(found):
         run.watch({"stage": "probing", "done": place, "total": len(found), "text": source.name})
         if progress.candidates and run.remaining() < 2 * max(c.seconds for c in progress.candidates):
@@ -50,7 +49,7 @@ def probed(found: Sequence[Source], task: Task, run: Run, options: Mapping[str, 
                 "budget", f"The budget did not allow to probe {', '.join(source.name for source in found[place:])}."
             )
             break
-        progress.candidates.append(made(source, task, "probe", run=run, options=wanted))
+        progress.candidates.append(made(source, task, "probe", run=run, options=dict(options)))
     if not progress.candidates:
         raise BudgetError("No source could be probed in the time given. Give a longer `budget`.")
     scores = ", ".join(f"{c.source.name} {c.score[0]:.4f}" for c in progress.by("probe"))
@@ -83,15 +82,15 @@ def fuse(task: Task, run: Run, options: Mapping[str, Any], progress: Progress) -
         probes[0].source,
         task,
         method="fused_probe",
-        balanced=is_balanced(options),
+        options=options,
         out_of_fold_NC=outcome.out_of_fold_NC,
     )
     progress.candidates.append(replace(candidate, parts=tuple(by_name[name] for name in paying.probes)))
 
 
-def fused_again(candidate: Candidate, task: Task, run: Run, options: Mapping[str, Any]) -> Model:
+def fused_again(candidate: Candidate, task: Task, run: Run) -> Model:
     """The same sources side by side on another task's examples."""
-    fit = _fit(options)
+    fit = _fit(candidate.options)
     found = joined(candidate.parts, task, fit=fit, run=run, every=True)
     return _fused(found, candidate.parts, task, fit, run)[0]
 

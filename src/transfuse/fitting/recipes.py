@@ -1,12 +1,14 @@
 """The search of a recipe for fine-tuning one source: short trials of the real thing, judged on validation."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from transfuse.core.nouns import Source, Task
 from transfuse.core.runs import Event, Run
 from transfuse.searching.search import Found, Report, search
-from transfuse.searching.space import Choice, Options, Real, Space
+from transfuse.searching.space import Choice, Dimension, Options, Real, Space
 from transfuse.searching.strategies import Strategy
 from transfuse.training.loop import Diverged
 from transfuse.training.options import default_steps
@@ -38,12 +40,12 @@ def space_of(task: Task) -> Space:
 
 
 def searched(source: Source, task: Task, *, run: Run, options: dict[str, Any], trials: int) -> Found:
-    """The best options of `trials` short fine-tunings; what `options` gives is not searched.
+    """The best of `trials` short fine-tunings; what `options` gives stays, but for the rate, which is where it starts.
 
     With checkpoints a killed search goes on where it was. Raises `BudgetError` when not one trial fits into the time.
     """
     fixed = {name: value for name, value in options.items() if name not in ("rate", "steps")}
-    space = {name: dimension for name, dimension in space_of(task).items() if name not in fixed}
+    space = _still_open(space_of(task), fixed)
     steps = options.get("steps") or default_steps(len(task.splits["train"]))
     effort = max(20, math.ceil(_SHARE_OF_STEPS * steps))
 
@@ -77,3 +79,13 @@ def searched(source: Source, task: Task, *, run: Run, options: dict[str, Any], t
         identity={"source": source.digest, "task": task.digest, "fixed": {k: str(v) for k, v in fixed.items()}},
         run=run,
     )
+
+
+def _still_open(space: Space, fixed: Mapping[str, Any]) -> Space:
+    """The space without what is fixed, and without what applies only to other values of that."""
+    found: dict[str, Dimension] = {}
+    for name, dimension in space.items():
+        met = all(fixed[other] in values for other, values in dimension.when.items() if other in fixed)
+        if name not in fixed and met:
+            found[name] = replace(dimension, when={o: v for o, v in dimension.when.items() if o not in fixed})
+    return found

@@ -30,15 +30,15 @@ def train(task: Task, run: Run, options: dict[str, Any], progress: Progress, *, 
     source, found = _winner(task, run, options, progress)
     if progress.interrupted:
         return
-    options = {**options, **found}
+    recipe = {**options, **found}
     if search:
-        options = {**options, **_recipe(source, task, run, options, progress, search)}
+        recipe.update(_recipe(source, task, run, recipe, progress, search))
     share = 1 - _SHARE_OF_BASELINE * baseline
-    tuned = attempt(source, task, "finetune", run, _left(task, run, progress) * share, options, progress)
+    tuned = attempt(source, task, "finetune", run, _left(task, run, progress) * share, recipe, progress)
     if tuned is None or progress.interrupted:
         return
     if baseline:
-        same = {name: value for name, value in options.items() if name not in ("rate", *_OF_SOURCES)}
+        same = {name: value for name, value in options.items() if name not in _OF_SOURCES}
         same["steps"] = tuned.facts["steps"]
         attempt(source, task, "scratch", run, _left(task, run, progress), same, progress)
     _soup(source, task, progress)

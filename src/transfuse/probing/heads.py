@@ -7,7 +7,7 @@ Letters: N examples, D features, R directions, C classes, labels or target colum
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -41,8 +41,10 @@ class _Tried:
     strengths: tuple[float, ...]
     held: Iterable[np.ndarray]
     """Out-of-fold logits (N, C) of each strength, in turn."""
-    refit: Callable[[int], tuple[Array, Array]]
-    """Weights (C, D) and bias (C,) of a strength, from all rows."""
+    refit: Callable[[int], tuple[Array, Array, float]]
+    """Weights (C, D), bias (C,) and certificate of a strength, from all rows."""
+    certificates: tuple[float, ...]
+    """See `PathPoint.certificate`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,8 @@ class PathPoint:
     """Out-of-fold log-loss at the best temperature, or mean squared error of standardised targets; nan when nothing
     could be held out. Lower is better."""
     fold_scores: tuple[float, ...]
+    certificate: float = 0.0
+    """Bound on how far the objective of any fold is above its optimum, relative to the optimum; 0 for ridge."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +81,8 @@ class Head:
     fold_N: np.ndarray
     path: tuple[PathPoint, ...]
     """All strengths of all methods tried."""
+    certificate: float = 0.0
+    """As in `PathPoint`, of the head itself."""
     notes: tuple[str, ...] = ()
     """What the reader should know: fewer folds, classes that could not be judged."""
 
@@ -158,7 +164,7 @@ def _fit(problem: Problem, method: str) -> Head:
     """The head of one method: cross-validate the path, choose, calibrate, fit to all rows."""
     tried = _ridge(problem) if method == "ridge" else _logistic(problem)
     path, best, held_NC = _judged(problem, method, tried)
-    weight_CD, bias_C = tried.refit(best)
+    weight_CD, bias_C, certificate = tried.refit(best)
     return Head(
         kind=problem.kind,
         method=method,
@@ -170,6 +176,7 @@ def _fit(problem: Problem, method: str) -> Head:
         out_of_fold_NC=held_NC * problem.spread_C + problem.centre_C,
         fold_N=problem.fold_N,
         path=path,
+        certificate=certificate,
         notes=problem.notes,
     )
 
@@ -183,18 +190,20 @@ def _ridge(problem: Problem) -> _Tried:
     return _Tried(
         strengths=found.strengths,
         held=(held_NC for group in groups for held_NC in ridge.out_of_fold(found, group)),
-        refit=lambda best: ridge.ridge_fit(found, found.strengths[best]),
+        refit=lambda best: (*ridge.ridge_fit(found, found.strengths[best]), 0.0),
+        certificates=(0.0,) * len(found.strengths),
     )
 
 
 def _logistic(problem: Problem) -> _Tried:
     x_ND, targets_NC, weights_N, kind = problem.x_ND, problem.targets_NC, problem.weights_N, problem.kind
-    scale_D = row_deviations_D(x_ND, weights_N)
+    deviation_D = row_deviations_D(x_ND, weights_N)
+    scale_D = np.where(deviation_D > 0, deviation_D, 1.0)
     found = logistic.logistic_cv(
         x_ND, targets_NC, weights_N, problem.fold_N, kind, scale_D=scale_D, tolerance=_SEARCHED
     )
 
-    def refit(best: int) -> tuple[Array, Array]:
+    def refit(best: int) -> tuple[Array, Array, float]:
         fitted = logistic.logistic_fit(
             x_ND,
             targets_NC,
@@ -206,22 +215,24 @@ def _logistic(problem: Problem) -> _Tried:
             start=(found.weight_JCD[best], found.bias_JC[best]) if problem.folds > 1 else None,
         )
         # what does not vary has no weight, not one of rounding: new examples may differ there
-        weight_CD = np.where(scale_D > 0, fitted.weight_CD, 0.0)
-        return weight_CD, fitted.bias_C + (fitted.weight_CD - weight_CD) @ x_ND[0].astype(np.float64)
+        weight_CD = np.where(deviation_D > 0, fitted.weight_CD, 0.0)
+        bias_C = fitted.bias_C + (fitted.weight_CD - weight_CD) @ x_ND[0].astype(np.float64)
+        return weight_CD, bias_C, fitted.certificate
 
-    return _Tried(strengths=found.strengths, held=found.held_JNC, refit=refit)
+    worst = tuple(float(certificate) for certificate in found.certificate_JK.max(axis=1))
+    return _Tried(strengths=found.strengths, held=found.held_JNC, refit=refit, certificates=worst)
 
 
 def _judged(problem: Problem, method: str, tried: _Tried) -> tuple[tuple[PathPoint, ...], int, Array]:
     """The path with its scores, the best point, and the out-of-fold logits of that one."""
     path: tuple[PathPoint, ...] = ()
     best, best_NC, sharpness = -1, np.zeros_like(problem.targets_NC), 0.0
-    for strength, held_NC in zip(tried.strengths, tried.held, strict=True):
+    for strength, held_NC, certificate in zip(tried.strengths, tried.held, tried.certificates, strict=True):
         if problem.kind == "regression":
             losses = ((held_NC - problem.targets_NC) ** 2).mean(axis=1)
         else:
             losses, sharpness = calibrated_losses(held_NC, problem.y, problem.kind, problem.scored, sharpness)
-        path = (*path, _point(problem, method, strength, losses))
+        path = (*path, replace(_point(problem, method, strength, losses), certificate=certificate))
         if best != _best(path):
             best, best_NC = _best(path), held_NC.astype(np.float64)
     return path, best, best_NC

@@ -31,7 +31,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 STRENGTHS: tuple[float, ...] = tuple(float(s) for s in np.logspace(1, -5, 13))
 _ROUGH = 1e-6
-"""Tolerances down to which float32 logits are good enough for certificates."""
+"""Tolerances down to which float32 products, with a measured error, are good enough for certificates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +183,7 @@ def _problem(
         held=held,
         scale_D=scale_D,
         dtype=torch.bfloat16 if precision == "bfloat16" else torch.float32,
-        logits=torch.float32 if tolerance >= _ROUGH else torch.float64,
+        exact=tolerance < _ROUGH,
     )
     return _Problem(rows=rows, two=two)
 
@@ -193,7 +193,7 @@ def _folds(fold_N: np.ndarray) -> tuple[int, ...]:
 
 
 def _halved(strengths: Sequence[float], two: bool) -> tuple[float, ...]:
-    return tuple(0.5 * strength for strength in strengths) if two else tuple(strengths)
+    return tuple(float(strength) * (0.5 if two else 1.0) for strength in strengths)
 
 
 def _doubled(weight_CD: Array, bias_C: Array, two: bool) -> tuple[Array, Array]:
@@ -222,5 +222,5 @@ def _first(rows: Rows, start: tuple[np.ndarray, np.ndarray] | None = None) -> Te
 
 def _unfolded(rows: Rows, slope_KCP: Tensor) -> tuple[Array, Array]:
     """Weights (K, C, D) and biases (K, C) on the features as given."""
-    weight_KCD = slope_KCP[..., :-1] @ rows.vectors_DR.T / rows.scale_D
+    weight_KCD = slope_KCP[..., :-1] @ rows.spread_DR.T
     return weight_KCD.numpy(), (slope_KCP[..., -1] - weight_KCD @ rows.mean_D).numpy()

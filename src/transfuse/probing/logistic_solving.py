@@ -14,17 +14,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from transfuse.probing.logistic_memory import Memory, direction, empty, penalise, precondition, remember
-from transfuse.probing.logistic_passes import Survey, blank, certificates, change, survey, take
+from transfuse.probing.logistic_memory import Memory, begin, direction, empty, penalise, remember
+from transfuse.probing.logistic_passes import change, rounded, take
 from transfuse.probing.logistic_rows import Rows
+from transfuse.probing.logistic_surveys import Survey, blank, certificates, survey
 
-_PAIRS = 20
+_PAIRS = 12
 _STEPS, _TRIALS, _ROUNDS = 100, 8, 30
 """At most so many steps between two surveys, trials of a step, surveys of one strength."""
 _FLATTER = 0.9
 """A step is taken where the slope along it has at most this share of what it was."""
-_AIM = 0.5
+_AIM = 0.3
 """The search stops at this share of the tolerance, since its gradient is not exact."""
+_POLISHED = 0.2
+"""The leading directions' share of the tolerance after a survey."""
 _TRUSTED = {torch.bfloat16: 1e-5, torch.float32: 1e-9}
 """By how much a search may reduce the bound before the next survey, in each precision."""
 _FLAT = 1e-7
@@ -104,10 +107,10 @@ def _solve(
             break
         place = _search(_terrain(rows, known, strength), memory, active, ahead_KX, tolerance)
         known.slope_KCP[active] += place.smooth_step_KX[active].view(len(active), *known.slope_KCP.shape[1:])
-        survey(rows, known, active)
+        survey(rows, known, active, strength, _POLISHED * tolerance * place.objective_K)
         memory, surveys, passes, before_K = place.memory, surveys + 1, passes + place.passes, certificate_K
         certificate_K = certificates(rows, known, strength)[1]
-        stalled = stalled + 1 if (certificate_K > 0.5 * before_K)[active].all() and ahead_KX is None else 0
+        stalled = stalled + 1 if (certificate_K > 0.95 * before_K)[active].all() and ahead_KX is None else 0
         ahead_KX = None
     return Found(known=known, certificate_K=certificate_K, surveys=surveys, passes=passes), memory
 
@@ -133,6 +136,8 @@ def _terrain(rows: Rows, known: Survey, strength: float) -> _Terrain:
     curvature_KC = known.curvature_KC.clamp_min(_FLAT).float()
     diagonal_KCP = curvature_KC[..., None] * rows.value_P + penalty_X.view(known.slope_KCP.shape[1:])
     measure_KCP = torch.full(diagonal_KCP.shape, 0.5 / strength)
+    if not rows.exact:  # what a survey polishes
+        measure_KCP[..., : rows.top] = 0.5 / diagonal_KCP[..., : rows.top]
     measure_KCP[..., -1] = 0.5 / curvature_KC
     return _Terrain(
         rows=rows,
@@ -148,13 +153,14 @@ def _terrain(rows: Rows, known: Survey, strength: float) -> _Terrain:
 def _search(on: _Terrain, memory: Memory, active: list[int], ahead_KX: Tensor | None, tolerance: float) -> _Place:
     """L-BFGS from the survey, after the predicted step, until the bound seems to hold for every problem."""
     objective_K = certificates(on.rows, on.known, on.strength)[0]
+    begin(memory, on.gradient_KX, on.inverse_KX)
     place = _Place(
         step_KX=torch.zeros_like(on.gradient_KX),
         gradient_KX=on.gradient_KX,
         smooth_step_KX=torch.zeros_like(on.gradient_KX),
         smooth_gradient_KX=on.gradient_KX,
         objective_K=objective_K,
-        memory=precondition(memory, on.inverse_KX),
+        memory=memory,
         passes=0.0,
     )
     trusted_K = _TRUSTED[on.rows.dtype] * _bound(on, on.gradient_KX)
@@ -164,8 +170,8 @@ def _search(on: _Terrain, memory: Memory, active: list[int], ahead_KX: Tensor | 
         if not active:
             break
         way_KX = direction(place.memory, place.gradient_KX, on.inverse_KX) if ahead_KX is None else ahead_KX
-        ahead_KX, before = None, place
-        place = _advance(on, place, _downhill(on, place, way_KX), active)
+        leap, ahead_KX, before = ahead_KX is not None and on.rows.dtype is torch.bfloat16, None, place
+        place = _advance(on, place, _downhill(on, place, way_KX, leap), active, leap)
         if (place.step_KX == before.step_KX).all():
             break  # the end of the precision
     return place
@@ -190,26 +196,27 @@ def _smoothed(on: _Terrain, place: _Place, step_KX: Tensor, gradient_KX: Tensor)
     return step, place.smooth_gradient_KX + share_K1 * change_KX
 
 
-def _downhill(on: _Terrain, place: _Place, way_KX: Tensor) -> Tensor:
+def _downhill(on: _Terrain, place: _Place, way_KX: Tensor, leap: bool) -> Tensor:
     """The way, or the preconditioned gradient where it does not lead downhill, in the digits that a pass sees."""
     downhill_K = (way_KX * place.gradient_KX).sum(1) < 0
     way_KX = torch.where(downhill_K[:, None], way_KX, -on.inverse_KX * place.gradient_KX)
-    return way_KX.to(on.rows.dtype).float()
+    return way_KX if leap else rounded(on.rows, way_KX)
 
 
-def _advance(on: _Terrain, place: _Place, way_KX: Tensor, active: list[int]) -> _Place:
+def _advance(on: _Terrain, place: _Place, way_KX: Tensor, active: list[int], leap: bool) -> _Place:
     """A step along the way that leaves a flatter slope, for every active problem; none where there is none."""
+    rows, probabilities = on.rows, on.known.probabilities
     slope_K = (way_KX * place.gradient_KX).sum(1)
     length_K, step_KX, gradient_KX = torch.ones(len(slope_K)), place.step_KX.clone(), place.gradient_KX.clone()
     objective_K, passes = place.objective_K.clone(), place.passes
     for _ in range(_TRIALS):
-        change_KCP = change(on.rows, on.known, way_KX.view(on.known.slope_KCP.shape), length_K, active)
+        change_KCP = change(rows, probabilities, way_KX.view(on.known.slope_KCP.shape), length_K, active, leap=leap)
         there_KX = place.gradient_KX + change_KCP.flatten(1) + on.penalty_X * way_KX * length_K[:, None]
         passes += len(active) / len(slope_K)
         reached_K = (way_KX * there_KX).sum(1)
         flat_K = reached_K.abs() <= _FLATTER * slope_K.abs()  # not where it is nan
         taken = [k for k in active if flat_K[k]]
-        take(on.rows, on.known, taken)
+        take(rows, probabilities, taken)
         step_KX[taken] += (length_K[:, None] * way_KX)[taken]
         gradient_KX[taken] = there_KX[taken]
         objective_K[taken] += (0.5 * length_K * (slope_K + reached_K))[taken]
@@ -217,7 +224,9 @@ def _advance(on: _Terrain, place: _Place, way_KX: Tensor, active: list[int]) -> 
         if not active:
             break
         length_K *= _factor(slope_K, reached_K)
-    memory = remember(place.memory, step_KX - place.step_KX, gradient_KX - place.gradient_KX, on.inverse_KX)
+    memory = remember(
+        place.memory, step_KX - place.step_KX, gradient_KX - place.gradient_KX, gradient_KX, on.inverse_KX
+    )
     smooth_step_KX, smooth_gradient_KX = _smoothed(on, place, step_KX, gradient_KX)
     return _Place(
         step_KX=step_KX,

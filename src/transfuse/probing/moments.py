@@ -4,8 +4,7 @@ They form a group. They add (blocks, shards, machines), subtract (the folds of c
 and index (some of the features), and a closed-form head needs nothing else; so examples are read once, in constant
 memory.
 
-    total = accumulate((x, t, w) for x, t, w in shards)
-    others = subtracted(total, fold)
+    others = subtracted(accumulate(shards), fold)
 
 Features are shifted by about their mean before they are squared, so that large means cost no digits (Chan, Golub and
 LeVeque, "Algorithms for Computing the Sample Variance", 1983). Blocks of 8,192 rows are multiplied in float32; their
@@ -264,16 +263,16 @@ def _combined(a: Moments, b: Moments, sign: float) -> Moments:
 def _add_into(total: Moments, part: Moments) -> Moments:
     """`added`, reusing the largest array of `total`, which must be ours."""
     np.add(total.gram_DD, part.gram_DD, out=total.gram_DD)
-    gram_DD, empty = total.gram_DD, np.zeros_like(total.gram_DD[:0, :0])
+    empty = np.zeros((0, 0))
     rest = _combined(replace(total, gram_DD=empty), replace(part, gram_DD=empty), 1.0)
-    return replace(rest, gram_DD=gram_DD)
+    return replace(rest, gram_DD=total.gram_DD)
 
 
 def _same_units(a: Units | None, b: Units | None) -> bool:
     if a is None or b is None:
         return False
-    same = (a.features_D == b.features_D).all() and (a.targets_C == b.targets_C).all()
-    return bool(same) and a.weight == b.weight
+    same = (a.features_D == b.features_D).all() and (a.targets_C == b.targets_C).all() and a.weight == b.weight
+    return bool(same)
 
 
 def _same_form(m: Moments, d: int, c: int) -> None:

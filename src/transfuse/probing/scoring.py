@@ -47,7 +47,7 @@ def _newton(away_KM: np.ndarray, share_M: Array, sharpness: float) -> tuple[Arra
     largest = float(away_KM.max())
     powers_KM = np.empty_like(away_KM)
     for _ in range(_STEPS):
-        if not 0 < sharpness * largest < _LARGEST:
+        if not 0 < sharpness * largest < _LARGEST - 2 * np.log(max(largest, 1.0)):  # the square is summed as well
             return None
         np.multiply(away_KM, away_KM.dtype.type(sharpness), out=powers_KM)
         np.exp(powers_KM, out=powers_KM)

@@ -166,7 +166,10 @@ def _cut(of: _Pieces, start: int, stop: int, dtype: type) -> Iterator[tuple[np.n
         if of.weights_N is not None or of.units.weight != 1.0:
             w_n = np.ones(high - low) if of.weights_N is None else np.sqrt(of.weights_N[at])
             w_n /= of.units.weight
-            z_nd *= w_n.astype(dtype)[:, None]
+            if (w_n == 1.0).all():  # most often, and it saves a pass
+                w_n = None
+            else:
+                z_nd *= w_n.astype(dtype)[:, None]
         yield z_nd, t_ne, w_n
 
 

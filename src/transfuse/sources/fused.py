@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from transfuse.core.digests import of_many
+from transfuse.core.digests import of_value
 from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Preprocessing
 from transfuse.core.provenance import plain
@@ -90,7 +90,7 @@ def fused(parts: Sequence[Opened]) -> Opened:
         weights=None,
         preprocessing=replace(largest, known=all(p.known for p in pictures)),
         licence="; ".join(dict.fromkeys(part.source.licence for part in parts)),
-        digest=of_many(["fused", *(part.source.digest for part in parts)]),
+        digest=of_value(["fused", [[part.source.digest, plain(part.source.preprocessing)] for part in parts]]),
         parameters=sum(p.numel() for p in body.parameters()),
     )
     size = bodies.feature_size(body, source.preprocessing)

@@ -24,7 +24,7 @@ def probe(
     fit: Fit = Fit(),
     depths: Depths = "auto",
     solver: Solver = "auto",
-    remember: bool = True,
+    remember: bool = False,
 ) -> Outcome:
     """A linear head on the source's frozen, pooled features; calibrated by out-of-fold logits.
 

@@ -37,8 +37,8 @@ def probe_of(model: Model | str | Path, *, as_ridge: bool, trust_code: bool) -> 
     if learnt is None:
         raise ModelError(
             f"'{model.name}' must be a probe that knows what its head was made of, but does not: it was trained by"
-            f" gradient, or made with `remember=False`, has more than {WIDEST} features, or its {LEARNT} was deleted."
-            " Make a probe of the data again."
+            f" gradient, or made without `remember`, has more than {WIDEST} features, or its {LEARNT} was deleted."
+            " Make a probe of the data again with `remember=True` (`fit --remember`, `transfer --set remember=true`)."
         )
     if learnt.solver != "ridge" and not as_ridge:
         scores = " against ".join(f"{learnt.losses.get(name, float('nan')):.4f}" for name in ("ridge", learnt.solver))
