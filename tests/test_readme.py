@@ -47,7 +47,7 @@ def command_with_stand_ins(line: str) -> list[str]:
     """Arguments as a shell would pass them; a tiny random network stands for those of the hub."""
     words = shlex.split(re.sub(r"timm:\w+", "random:timm:test_resnet", line))[1:]
     words = [path for word in words for path in (sorted(map(str, Path().glob(word))) if "*" in word else [word])]
-    return [*words, *SHORT] if words[0] in ("fit", "transfer") else words
+    return [*words, *{"fit": SHORT, "transfer": SHORT, "rank": SHORT[:2]}.get(words[0], ())]
 
 
 def python_with_stand_ins(block: str) -> str:
@@ -78,7 +78,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_the_readme_has_what_is_tested_here():
-    assert len(COMMANDS) == 6 and len(MAKE) == 2 and len(blocks("python")) == 1
+    assert len(COMMANDS) == 7 and len(MAKE) == 2 and len(blocks("python")) == 1
     assert len(COMMANDS) + len(MAKE) == len(lines())
 
 

@@ -12,14 +12,35 @@ from transfuse.core.nouns import Features, Model, Report, Source, Task
 
 __version__ = "0.1.0"
 
-_PUBLIC_VERBS = ("compare", "evaluate", "features", "fit", "load", "predict", "source", "task", "transfer")
-__all__ = ["Features", "Model", "Report", "Source", "Task", "TransfuseError", *_PUBLIC_VERBS]  # noqa: PLE0604
+_PUBLIC_VERBS = (
+    "compare",
+    "evaluate",
+    "features",
+    "fit",
+    "forget",
+    "load",
+    "predict",
+    "rank",
+    "source",
+    "task",
+    "transfer",
+    "update",
+)
+_ESTIMATORS = {
+    "TransferClassifier": "transfuse.fitting.estimators:TransferClassifier",
+    "TransferRegressor": "transfuse.fitting.estimators:TransferRegressor",
+    "Featurizer": "transfuse.fitting.estimators:Featurizer",
+}
+__all__ = ["Features", "Model", "Report", "Source", "Task", "TransfuseError", *_PUBLIC_VERBS, *_ESTIMATORS]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
-    """Verbs are imported when first used, so that `import transfuse` stays fast."""
+    """Verbs and estimators are imported when first used, so that `import transfuse` stays fast."""
+    from transfuse.core.tables import resolve
+
+    if name in _ESTIMATORS:
+        return resolve(_ESTIMATORS, name, "estimator")
     if name in _PUBLIC_VERBS:
-        from transfuse.core.tables import resolve
         from transfuse.core.verbs import VERBS
 
         return resolve(VERBS, name, "verb")

@@ -9,7 +9,8 @@ import pytest
 
 from transfuse.core.nouns import Source, Task
 from transfuse.core.runs import Run
-from transfuse.fitting.candidates import best, made
+from transfuse.fitting.candidates import made
+from transfuse.fitting.choosing import best
 from transfuse.fitting.fit import fit
 from transfuse.predicting.predict import probabilities
 

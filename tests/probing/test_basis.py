@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from transfuse.probing.basis import make_basis, project, unfold
+from transfuse.probing.basis import deviations_D, make_basis, project, row_deviations_D, unfold
+from transfuse.probing.moments import moments
 
 
 @pytest.mark.parametrize("shape", [(60, 8), (8, 60), (20, 20)])
@@ -51,3 +52,17 @@ def test_unfold_gives_the_same_function_of_raw_features():
     slope, intercept = rng.normal(size=(6, 2)), rng.normal(size=2)
     weight, bias = unfold(basis, slope, intercept)
     np.testing.assert_allclose(x @ weight.T + bias, project(basis, x) @ slope + intercept, atol=1e-10)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_deviations_from_statistics_and_from_rows_are_numpys(dtype, exact):
+    rng = np.random.default_rng(4)
+    x = (rng.normal(size=(3000, 5)) * np.logspace(-3, 3, 5) + 50).astype(dtype)
+    x[:, 2] = 1e7 / 3
+    w = rng.uniform(0, 2, 3000)
+    away = x.astype(float) - np.average(x.astype(float), axis=0, weights=w)
+    golden = np.sqrt(np.average(away**2, axis=0, weights=w))
+    golden[2] = 0
+    np.testing.assert_allclose(row_deviations_D(x, w), golden, rtol=1e-9)
+    np.testing.assert_allclose(deviations_D(moments(x, w, w, exact=exact)), golden, rtol=1e-6)

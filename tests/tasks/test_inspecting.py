@@ -7,7 +7,7 @@ from PIL import Image
 
 from transfuse.core.errors import DataError
 from transfuse.core.runs import Run
-from transfuse.tasks.inspecting import inspect
+from transfuse.tasks.inspecting import digests_of, inspect
 from transfuse.tasks.listing import Listing
 
 
@@ -69,3 +69,12 @@ def test_very_large_pictures_are_read_at_reduced_size(tmp_path: Path) -> None:
     Image.new("RGB", (3000, 2000), "red").save(tmp_path / "large.jpg")
     _, looks = inspect(listing([tmp_path / "large.jpg"]))
     assert looks.sides.max() < 1000 and looks.thumbnails[0].mean() == pytest.approx(76, abs=2)
+
+
+def test_pictures_alone_have_the_digests_that_a_task_knows_them_by(tmp_path: Path, painted) -> None:
+    painted(0).save(tmp_path / "a.png")
+    items = [tmp_path / "a.png", np.asarray(painted(1)), painted(2), (tmp_path / "a.png").read_bytes()]
+    assert digests_of(items) == inspect(listing(items))[1].digests
+    assert digests_of([]) == ()
+    with pytest.raises(DataError, match=r"1 of 2 pictures cannot be read\. The first: .*none\.png"):
+        digests_of([tmp_path / "a.png", tmp_path / "none.png"])

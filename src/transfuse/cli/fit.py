@@ -16,6 +16,8 @@ from transfuse.training.options import Fit
 @click.option("--finetune/--no-finetune", default=True, help="Stop after the probes.")
 @click.option("--baseline/--no-baseline", default=True, help="Train from scratch too, to know what transfer bought.")
 @click.option("--refit", is_flag=True, help="Train the chosen model again on validation examples as well.")
+@click.option("--search", default=0, show_default=True, help="Trials of a search for the recipe of the fine-tuning.")
+@click.option("--remember", is_flag=True, help="Keep in a probe what `update` and `forget` need: personal data.")
 @click.option("--name", help="Name of the model.")
 @click.option("--set", "settings", multiple=True, help="NAME=VALUE of the fine-tuning, such as layer_decay=0.7.")
 @shared.source_options
@@ -28,7 +30,7 @@ def command(data: str, sources: tuple[str, ...], budget: str, out: str, form: st
     DATA is a folder of class folders, a CSV / JSON lines / Parquet table with a column of paths, an .npy / .npz file or
     a saved `datasets` directory.
     """
-    picked = {name: options.pop(name) for name in ("finetune", "baseline", "refit", "name")}
+    picked = {name: options.pop(name) for name in ("finetune", "baseline", "refit", "search", "remember", "name")}
     fit_options, data_options, source_options = shared.sorted_options(options)
     with shared.running(quiet=quiet, budget=budget, resumable=True) as run:
         from transfuse.fitting.fit import fit
@@ -51,16 +53,9 @@ def command(data: str, sources: tuple[str, ...], budget: str, out: str, form: st
 
 
 def _found(references: tuple[str, ...], options: dict[str, Any]) -> list[Any] | None:
-    """Sources with the preprocessing that was given; one that cannot be had stays a name, and `fit` says why."""
-    from transfuse.core.errors import NotCached
+    """Sources with the preprocessing that was given; None where `fit` takes its defaults as they are."""
     from transfuse.fitting.fit import DEFAULT_SOURCES
 
     if not references and not any(options.values()):
         return None
-    found: list[Any] = []
-    for reference in references or DEFAULT_SOURCES:
-        try:
-            found.append(shared.found_source(reference, **options))
-        except NotCached:
-            found.append(reference)
-    return found
+    return shared.found_sources(references or DEFAULT_SOURCES, options)

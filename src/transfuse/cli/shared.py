@@ -12,7 +12,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -75,6 +75,19 @@ def found_source(
     from transfuse.sources.references import find
 
     return find(reference, trust_code=trust_code, size=size, mean=numbers(mean), std=numbers(std), range=white)
+
+
+def found_sources(references: Iterable[str], options: dict[str, Any]) -> list[Any]:
+    """Sources with the preprocessing that was given; one that cannot be had stays a name, and the verb says why."""
+    from transfuse.core.errors import NotCached
+
+    found: list[Any] = []
+    for reference in references:
+        try:
+            found.append(found_source(reference, **options))
+        except NotCached:
+            found.append(reference)
+    return found
 
 
 def numbers(text: str | None) -> tuple[float, ...] | None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from transfuse.probing.learnt import Learnt
+
 Kind = Literal["single-label", "multi-label", "regression"]
 Severity = Literal["warning", "note"]
 
@@ -173,6 +175,8 @@ class Model:
     licence: str = "unknown"
     target_scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     """Mean and standard deviation (C each) by which regression targets were standardised."""
+    learnt: "Learnt | None" = None
+    """Of a probe: the sums that its head was made of, for `update` and `forget`; personal data."""
 
     def predict(self, inputs: Any, **options: Any) -> "Any":
         """Answers for paths, arrays or PIL pictures: see `transfuse.predict`."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 Event = Mapping[str, Any]
-"""`{"stage": "training", "done": 40, "total": 200, "text": "valid accuracy 0.91"}`; `total` may be None."""
+"""`{"stage": "training", "done": 40, "total": 200, "text": "valid accuracy 0.91"}`; `total` may be None, and a
+validation in training adds its `score`."""
 
 
 def _silent(event: Event) -> None:

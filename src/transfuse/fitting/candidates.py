@@ -2,10 +2,12 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from transfuse.core import atomic
 from transfuse.core.digests import of_value
@@ -13,6 +15,7 @@ from transfuse.core.nouns import Model, Source, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import Assessment, assess
+from transfuse.measuring.metrics import PRIMARY
 from transfuse.predicting.folder import load, save
 from transfuse.transferring.outcome import Outcome
 from transfuse.transferring.targets import scored
@@ -30,16 +33,31 @@ class Candidate:
     curves: tuple[Mapping[str, float], ...]
     """History of validations."""
     interrupted: bool
+    options: Mapping[str, Any]
+    """As its method was given them."""
     validation: Assessment
     seconds_an_example: float
     """What one answer takes, measured on the validation split."""
-    balanced: bool = False
-    """Choose by balanced accuracy, because classes are weighted."""
+    out_of_fold: Assessment | None = None
+    """Of a frozen source: its answers on the training split, by heads that were fitted without the example."""
+    parts: tuple[Source, ...] = ()
+    """The sources of a model that has several."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
         """What its method found: steps, rate, ..."""
         return self.model.provenance.options["found"]
+
+    @property
+    def balanced(self) -> bool:
+        """Choose by balanced accuracy, because classes are weighted."""
+        return bool(self.options.get("class_weights", "equal") != "equal")
+
+    @property
+    def deciding(self) -> str:
+        """Name of the metric that decides."""
+        kind = self.validation.kind
+        return "balanced_accuracy" if self.balanced and kind == "single-label" else PRIMARY[kind]
 
     @property
     def score(self) -> tuple[float, float]:
@@ -54,58 +72,87 @@ class Candidate:
         return self.model.provenance.seconds
 
 
-def made(source: Source, task: Task, method: str, *, run: Run, options: dict[str, Any]) -> Candidate:
+def made(
+    source: Source, task: Task, method: str, *, run: Run, options: dict[str, Any], label: str | None = None
+) -> Candidate:
     """Carry out a method and measure the result on the validation split.
 
     With checkpoints, a candidate that a killed run had finished is taken up from there.
     """
-    name = f"{method} of {source.name}"
+    name = f"{label or method} of {source.name}"
     identity = of_value([source.digest, task.digest, method, plain(options)])
     run = run.part(f"{method}-{identity[:12]}")
     kept = run.checkpoints / "made" if run.checkpoints else None
     if kept and kept.exists():
-        model, curves, interrupted = (
-            load(kept, trust_code=True),
-            _curves_of(kept),
-            False,
-        )  # the source was trusted before
+        model, curves, interrupted = load(kept, trust_code=True), _curves_of(kept), False  # the source was trusted then
+        out_of_fold_NC = _out_of_fold_of(kept)
     else:
         model, outcome = carried_out(source, task, method=method, name=name, run=run, options=options)
-        curves, interrupted = outcome.curves, outcome.interrupted
+        curves, interrupted, out_of_fold_NC = outcome.curves, outcome.interrupted, outcome.out_of_fold_NC
         if kept and not interrupted:
             _keep(model, outcome, kept)
+    return measured(
+        model,
+        source,
+        task,
+        method=method,
+        curves=curves,
+        interrupted=interrupted,
+        options=options,
+        out_of_fold_NC=out_of_fold_NC,
+    )
+
+
+def measured(
+    model: Model,
+    source: Source,
+    task: Task,
+    *,
+    method: str,
+    options: Mapping[str, Any],
+    curves: tuple[Mapping[str, float], ...] = (),
+    interrupted: bool = False,
+    out_of_fold_NC: np.ndarray | None = None,
+) -> Candidate:
+    """A model as a candidate: its answers on the validation split, and how long they took."""
     started = time.monotonic()
     validation = assess(model, task.splits["valid"])
+    train, held = task.splits["train"], None
+    if out_of_fold_NC is not None:
+        held = replace(validation, examples=train, outputs_NC=out_of_fold_NC)
     return Candidate(
-        name=name,
+        name=model.name,
         source=source,
         method=method,
         model=model,
         curves=curves,
         interrupted=interrupted,
+        options=options,
         validation=validation,
-        balanced=options.get("class_weights", "equal") != "equal",
+        out_of_fold=held,
         seconds_an_example=(time.monotonic() - started) / len(validation.examples),
     )
 
 
-def best(candidates: Sequence[Candidate]) -> Candidate:
-    """The highest validation score; of equal ones the simplest method, then the lower loss.
-
-    Losses do not choose between methods: training has stopped, and temperatures were fitted, where the validation loss
-    was lowest, which flatters what was trained longest.
-    """
-    simplicity = {"probe": 2, "finetune": 1, "scratch": 0}
-    return max(candidates, key=lambda c: (c.score[0], simplicity.get(c.method, 1), c.score[1]))
-
-
 def _keep(model: Model, outcome: Outcome, folder: Path) -> None:
     atomic.write_text(_curves_file(folder), json.dumps(plain(outcome.curves)))
+    if outcome.out_of_fold_NC is not None:
+        with atomic.writing_file(_out_of_fold_file(folder)) as part, part.open("wb") as stream:
+            np.save(stream, outcome.out_of_fold_NC, allow_pickle=False)
     save(replace(model, report=None), folder)
 
 
 def _curves_of(folder: Path) -> tuple[Mapping[str, float], ...]:
     return tuple(json.loads(_curves_file(folder).read_text()))
+
+
+def _out_of_fold_of(folder: Path) -> np.ndarray | None:
+    path = _out_of_fold_file(folder)
+    return np.load(path, allow_pickle=False) if path.exists() else None
+
+
+def _out_of_fold_file(folder: Path) -> Path:
+    return folder.with_name("out_of_fold.npy")
 
 
 def _curves_file(folder: Path) -> Path:

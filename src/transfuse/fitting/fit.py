@@ -1,33 +1,34 @@
 """The main job: labelled data and pretrained models in, the best model with its proof out, within a budget.
 
-Probe every source on cached features; fine-tune the best; train the same network from scratch, to know what transfer
-bought; choose on the validation split; read the test split once.
+Rank and probe the sources on cached features, alone and together; fine-tune those that may win, shortly, and the winner
+for longest; train the same network from scratch, to know what transfer bought; choose on the validation split, the
+simplest model within noise of the best; read the test split once. Every fork is recorded with the numbers that decided.
 """
 
-import itertools
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import transfuse
 from transfuse.core.durations import seconds
-from transfuse.core.errors import BudgetError, NotCached
+from transfuse.core.errors import NotCached
 from transfuse.core.nouns import DataWarning, Model, Source, Step, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
-from transfuse.fitting.candidates import Candidate, best, made
+from transfuse.fitting.advice import about_abstaining, about_labels
+from transfuse.fitting.choosing import chosen
+from transfuse.fitting.probes import fuse, leading, probed, shortlisted
 from transfuse.fitting.progress import Progress
 from transfuse.fitting.refitting import refitted
 from transfuse.fitting.report import evidence
-from transfuse.sources.references import find
+from transfuse.fitting.trainings import train
+from transfuse.sources.references import find, told_apart
 from transfuse.tasks.images import open_images
 from transfuse.transferring.transfer import described
 
 DEFAULT_SOURCES = ("timm:mobilenetv3_small_100", "builtin")
 """For pictures: a small network from the hub, and the one that comes with the package and needs no network."""
-_SHARE_OF_BASELINE = 0.3
-"""Share of the time left that the baseline from scratch may take from the fine-tuning."""
 
 
 def fit(
@@ -38,6 +39,8 @@ def fit(
     finetune: bool = True,
     baseline: bool = True,
     refit: bool = False,
+    search: int = 0,
+    remember: bool = False,
     name: str | None = None,
     seed: int = 0,
     trust_code: bool = False,
@@ -53,7 +56,10 @@ def fit(
         budget: Time for everything, such as `10m`.
         finetune: False stops after the probes, which takes seconds.
         baseline: Train the best source's network from scratch too, to measure what transfer bought.
-        refit: Train the chosen model again on training and validation examples together.
+        refit: Train the chosen model on, with the validation examples too.
+        search: Trials of a search for the recipe of the fine-tuning (rate, schedule, optimiser, loss, head, ...); 0 for
+            none beyond the learning rate.
+        remember: Keep, in a probe that is chosen, the sums that its head was made of, for `update` and `forget`.
         name: Name of the model.
         seed: Of splits, orders, augmentation and random weights.
         trust_code: Allow sources that are built by the user's own function.
@@ -70,33 +76,41 @@ def fit(
     if run.deadline is None:
         run = replace(run, deadline=started + limit)
     options = {"seed": seed, **(options or {})}
+    frozen = {name: options[name] for name in ("seed", "class_weights") if name in options} | {"remember": remember}
     task = data if isinstance(data, Task) else open_images(data, seed=seed, run=run)
     progress = Progress()
-    found = _told_apart(_found(sources, trust_code, progress))
+    found = told_apart(_found(sources, trust_code, progress))
     try:
-        _probe(found, task, run, options, progress)
+        listed = shortlisted(found, task, run, progress, seed=seed)
+        probed(listed, task, run, frozen, progress)
+        fuse(task, run, options, progress)
         if finetune:
-            _train(task, run, options, progress, baseline=baseline)
+            train(task, run, options, progress, baseline=baseline, search=search)
     except KeyboardInterrupt:
         progress.interrupted = True
         if not progress.candidates:
             raise
-    chosen = best(progress.candidates)
+    taken, decision = chosen(progress.candidates)
+    progress.decisions.append(decision)
+    if not progress.interrupted:
+        progress.notes += [*about_labels(leading(progress), task, seed=seed, run=run), *about_abstaining(taken)]
     if refit and not progress.interrupted:
-        chosen = refitted(chosen, task, run, options)
+        taken = refitted(taken, task, run)
     step = Step(
         verb="fit",
-        method=chosen.method,
+        method=taken.method,
         options={
-            "budget": limit, "finetune": finetune, "baseline": baseline, "refit": refit, "seed": seed, **plain(options)
+            "budget": limit, "finetune": finetune, "baseline": baseline, "refit": refit, "search": search,
+            "remember": remember, "seed": seed,
+            **plain(options)
         },
-        inputs=(chosen.model.provenance, *(described(source) for source in found if source != chosen.source)),
+        inputs=(taken.model.provenance, *(described(source) for source in found if source != taken.source)),
         digests={"task": task.digest},
         seconds=round(time.monotonic() - started, 3),
         version=transfuse.__version__,
     )  # fmt: skip
-    model = replace(chosen.model, name=name or f"{task.name} ({chosen.name})", provenance=step)
-    return replace(model, **evidence(model, chosen, progress, task, command=command, budget=limit, run=run))
+    model = replace(taken.model, name=name or f"{task.name} ({taken.name})", provenance=step)
+    return replace(model, **evidence(model, taken, progress, task, command=command, budget=limit, run=run))
 
 
 def _found(sources: Sequence[Source | str] | None, trust_code: bool, progress: Progress) -> Iterator[Source]:
@@ -117,68 +131,3 @@ def _found(sources: Sequence[Source | str] | None, trust_code: bool, progress: P
             progress.warnings.append(DataWarning(code="source-left-out", message=message))
     if not found:
         raise problems[0]
-
-
-def _told_apart(found: Iterable[Source]) -> list[Source]:
-    """The sources, where two have one name the later ones with their reference or a number beside it."""
-    named: dict[str, Source] = {}
-    for source in found:
-        names = itertools.chain(
-            (source.name, f"{source.name} ({source.reference})"),
-            (f"{source.name} ({number})" for number in itertools.count(2)),
-        )
-        name = next(name for name in names if name not in named)
-        named[name] = replace(source, name=name)
-    return list(named.values())
-
-
-def _probe(found: Sequence[Source], task: Task, run: Run, options: Mapping[str, Any], progress: Progress) -> None:
-    wanted = {name: value for name, value in options.items() if name in ("seed", "class_weights")}
-    for place, source in enumerate(found):
-        run.watch({"stage": "probing", "done": place, "total": len(found), "text": source.name})
-        if progress.candidates and run.remaining() < 2 * max(c.seconds for c in progress.candidates):
-            left = ", ".join(source.name for source in found[place:])
-            message = f"The budget did not allow to probe {left}."
-            progress.warnings.append(DataWarning(code="budget", message=message))
-            return
-        progress.candidates.append(made(source, task, "probe", run=run, options=wanted))
-    if not progress.candidates:
-        raise BudgetError("No source could be probed in the time given. Give a longer `budget`.")
-
-
-def _train(task: Task, run: Run, options: dict[str, Any], progress: Progress, *, baseline: bool) -> None:
-    probe = best(progress.by("probe"))
-    time_left = run.remaining() - _reserve(task, progress)
-    share = 1 - _SHARE_OF_BASELINE * baseline
-    tuned = _attempt(probe.source, task, "finetune", run, time_left * share, options, progress)
-    if tuned is None or tuned.interrupted or not baseline:
-        progress.interrupted = tuned is not None and tuned.interrupted
-        return
-    same = {**options, "steps": tuned.facts["steps"]}
-    time_left = run.remaining() - _reserve(task, progress)
-    scratch = _attempt(probe.source, task, "scratch", run, time_left, same, progress)
-    progress.interrupted = scratch is not None and scratch.interrupted
-
-
-def _attempt(
-    source: Source, task: Task, method: str, run: Run, allowed: float, options: dict[str, Any], progress: Progress
-) -> Candidate | None:
-    """A candidate, or None and a warning when the time does not allow it."""
-    if allowed > 0:
-        try:
-            candidate = made(source, task, method, run=run.part("fit", allowed), options=options)
-            progress.candidates.append(candidate)
-            return candidate
-        except BudgetError as error:
-            reason = str(error)
-    else:
-        reason = "no time was left."
-    message = f"{method} of {source.name} was not tried: {reason} Give a longer `budget`."
-    progress.warnings.append(DataWarning(code="budget", message=message))
-    return None
-
-
-def _reserve(task: Task, progress: Progress) -> float:
-    """Seconds to keep for reading the test split with every candidate that there may be, and for the report."""
-    slowest = max(candidate.seconds_an_example for candidate in progress.candidates)
-    return 2.0 + (len(progress.candidates) + 2) * slowest * len(task.splits.get("test", task.splits["valid"]))

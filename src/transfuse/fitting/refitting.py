@@ -3,7 +3,6 @@
 import copy
 import time
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -13,18 +12,19 @@ from transfuse.core.nouns import Examples, Step, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
 from transfuse.fitting.candidates import Candidate, made
+from transfuse.fitting.probes import fused_again
 from transfuse.transferring.continuing import continued
 from transfuse.transferring.options import arranged
 from transfuse.transferring.transfer import described
 
 
-def refitted(chosen: Candidate, task: Task, run: Run, options: dict[str, Any]) -> Candidate:
+def refitted(chosen: Candidate, task: Task, run: Run) -> Candidate:
     """The model learns from all labelled examples but the test split: a probe anew, a network by training on.
 
     Nothing is left to validate on, so the temperature is that of the first training.
     """
-    again = _probed if chosen.method == "probe" else _trained_on
-    return replace(again(chosen, merged(task), run.part("refit"), options), name=f"{chosen.name}, refitted")
+    again = {"probe": _probed, "fused_probe": _fused}.get(chosen.method, _trained_on)
+    return replace(again(chosen, merged(task), run.part("refit")), name=f"{chosen.name}, refitted")
 
 
 def merged(task: Task) -> Task:
@@ -48,18 +48,23 @@ def joined(a: Examples, b: Examples) -> Examples:
     )
 
 
-def _probed(chosen: Candidate, task: Task, run: Run, options: dict[str, Any]) -> Candidate:
-    found: dict[str, Any] = {name: options[name] for name in ("seed", "class_weights") if name in options}
-    again = made(chosen.source, task, "probe", run=run, options=found)
+def _probed(chosen: Candidate, task: Task, run: Run) -> Candidate:
+    again = made(chosen.source, task, "probe", run=run, options=dict(chosen.options))
     model = replace(again.model, temperature=chosen.model.temperature)
     return replace(again, model=model, validation=chosen.validation)
 
 
-def _trained_on(chosen: Candidate, task: Task, run: Run, options: dict[str, Any]) -> Candidate:
+def _fused(chosen: Candidate, task: Task, run: Run) -> Candidate:
+    model = fused_again(chosen, task, run)
+    return replace(chosen, model=replace(model, temperature=chosen.model.temperature))
+
+
+def _trained_on(chosen: Candidate, task: Task, run: Run) -> Candidate:
     started = time.monotonic()
     facts = chosen.facts
-    own = arranged(chosen.method, {**options, "steps": facts["steps"], "rate": facts["rate"]})[1]
-    decay = own.get("layer_decay", 0.8) if chosen.method == "finetune" else 1.0
+    method = "scratch" if chosen.method == "scratch" else "finetune"
+    own = arranged(method, {**chosen.options, "steps": facts["steps"], "rate": facts["rate"]})[1]
+    decay = own.get("layer_decay", 0.8) if method == "finetune" else 1.0
     network = copy.deepcopy(chosen.model.network).requires_grad_(True)
     found = continued(network, chosen.source, task, fit=own["fit"], layer_decay=decay, run=run)
     step = Step(

@@ -27,6 +27,7 @@ def evidence(
     rows.sort(key=lambda row: row["validation"], reverse=True)
     spent = budget - run.remaining()
     sections = [
+        _path(progress),
         learning_curves({c.name: c.curves for c in everyone}, PRIMARY[task.kind]),
         *detailed(assessments[chosen.name]),
         Section(kind="provenance", title="How it was made", content=plain(model.provenance)),
@@ -47,6 +48,13 @@ def evidence(
         command=command,
     )
     return {"metrics": {split: assessments[chosen.name].all_measured()}, "report": report}
+
+
+def _path(progress: Progress) -> Section:
+    """The decisions in order, with the numbers that decided."""
+    rows = [{"question": d.question, "decision": d.decision, "evidence": d.evidence} for d in progress.decisions]
+    content = {"columns": ["question", "decision", "evidence"], "rows": rows}
+    return Section(kind="table", title="How it was decided", content=content)
 
 
 def _row(candidate: Candidate, assessment: Assessment) -> dict[str, Any]:

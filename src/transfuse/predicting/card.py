@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from transfuse.core.durations import spoken
 from transfuse.core.nouns import Model
 from transfuse.core.provenance import walk
+from transfuse.predicting.learnt import LEARNT
 
 
 def card(model: Model) -> str:
@@ -24,6 +25,7 @@ def card(model: Model) -> str:
         "",
         "## Measured",
         "",
+        *([] if model.metrics else ["Nothing since the head changed: see `transfuse evaluate`."]),
         *(line for split, metrics in model.metrics.items() for line in _measured(split, metrics)),
         "",
         "## How it was made",
@@ -32,6 +34,8 @@ def card(model: Model) -> str:
     for level, step in walk(model.provenance):
         title = " ".join(part for part in (step.verb, step.method) if part)
         lines.append(f"{'  ' * level}- {title} ({spoken(step.seconds)})")
+    if model.learnt is not None:
+        lines += ["", "## Before you give it away", "", _warned(len(model.learnt.digests))]
     lines += [
         "",
         "## Use",
@@ -43,6 +47,15 @@ def card(model: Model) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _warned(examples: int) -> str:
+    """What the file beside the tensors is."""
+    return (
+        f"`{LEARNT}` holds sums over the features of {examples} learnt examples, and their digests and targets, for"
+        " `transfuse update` and `transfuse forget`. From sums of few examples the examples can be read: where these"
+        " are personal data, so is that file. Delete it before you give the model away; the answers stay the same."
+    )
 
 
 def _measured(split: str, metrics: Mapping[str, Mapping[str, float]]) -> list[str]:

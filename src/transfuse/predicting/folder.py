@@ -1,9 +1,11 @@
 """A Model as a folder: tensors in safetensors, everything else in one JSON file, a card for people.
 
-Opening a folder runs no code from it: the network is rebuilt by our code from plain values.
+Opening a folder runs no code from it: the network is rebuilt by our code from plain values. What a probe's head was
+made of lies in a file of its own, which may be deleted before the model is given away: it is personal data.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from transfuse.core.errors import ModelError, TransfuseError
 from transfuse.core.nouns import Model
 from transfuse.core.provenance import plain, step_from
 from transfuse.predicting.card import card
+from transfuse.predicting.learnt import LEARNT, facts_of, read_learnt, write_learnt
+from transfuse.probing.learnt import Learnt
 from transfuse.sources.bodies import feature_size
 from transfuse.sources.network import Network, head_from
 from transfuse.sources.opening import rebuild
@@ -30,7 +34,9 @@ def save(model: Model, folder: str | Path) -> Path:
     with atomic.writing_folder(folder) as part:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
         write_tensors(part / TENSORS, tensors, {"format": "pt"})
-        text = json.dumps(_document(model, digests.of_file(part / TENSORS)), indent=2, ensure_ascii=False)
+        if model.learnt is not None:
+            write_learnt(part / LEARNT, model.learnt)
+        text = json.dumps(_document(model, part), indent=2, ensure_ascii=False)
         (part / DOCUMENT).write_text(text, encoding="utf-8", errors="backslashreplace")
         (part / CARD).write_text(card(model), encoding="utf-8", errors="backslashreplace")
         if model.report is not None:
@@ -54,19 +60,30 @@ def load(folder: str | Path, *, trust_code: bool = False) -> Model:
     """
     folder = Path(folder)
     document = read_document(folder)
-    if digests.of_file(folder / TENSORS) != document["digest"]:
-        raise ModelError(
-            f"'{folder / TENSORS}' is not the file that was saved: its digest differs. Restore the folder."
-        )
+    _require_same(folder / TENSORS, document.get("digest"))
     tensors = read_tensors(folder / TENSORS)
     try:
-        return _rebuilt(document, tensors, trust_code)
+        return replace(_rebuilt(document, tensors, trust_code), learnt=_learnt(folder, document))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, TransfuseError):
             raise
         raise ModelError(
             f"'{folder / DOCUMENT}' does not describe a Model: {type(error).__name__} {error}. Restore the folder."
         ) from error
+
+
+def _learnt(folder: Path, document: dict[str, Any]) -> Learnt | None:
+    """What the head was made of; None when it was not kept, or when somebody deleted its file."""
+    facts = document.get("learnt")
+    if facts is None or not (folder / LEARNT).exists():
+        return None
+    _require_same(folder / LEARNT, facts["digest"])
+    return read_learnt(folder / LEARNT, document["kind"], facts)
+
+
+def _require_same(path: Path, digest: Any) -> None:
+    if digests.of_file(path) != digest:
+        raise ModelError(f"'{path}' is not the file that was saved: its digest differs. Restore the folder.")
 
 
 def _rebuilt(document: dict[str, Any], tensors: dict[str, Any], trust_code: bool) -> Model:
@@ -106,7 +123,10 @@ def read_document(folder: Path) -> dict[str, Any]:
     return document
 
 
-def _document(model: Model, digest: str) -> dict[str, Any]:
+def _document(model: Model, part: Path) -> dict[str, Any]:
+    learnt = None
+    if model.learnt is not None:
+        learnt = {"digest": digests.of_file(part / LEARNT), **facts_of(model.learnt)}
     return {
         "schema": SCHEMA,
         "name": model.name,
@@ -121,6 +141,7 @@ def _document(model: Model, digest: str) -> dict[str, Any]:
         "target_scale": plain(model.target_scale),
         "licence": model.licence,
         "metrics": plain(model.metrics),
-        "digest": digest,
+        "digest": digests.of_file(part / TENSORS),
+        "learnt": plain(learnt),
         "provenance": plain(model.provenance),
     }

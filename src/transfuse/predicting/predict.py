@@ -67,7 +67,7 @@ def predict(model: Model, inputs: Any, *, run: Run = Run()) -> list[dict[str, An
     answer has `input` and, by kind, `class` + `confidence` + `probabilities`, or `classes` + `probabilities`, or
     `values`. An input that cannot be read gets `error` in words instead; the others are answered.
     """
-    items = _expanded(inputs)
+    items = expanded(inputs)
     pictures, errors = [], {}
     for place, item in enumerate(items):
         try:
@@ -92,7 +92,8 @@ def _answer(model: Model, outputs_C: np.ndarray) -> dict[str, Any]:
     return {"class": model.classes[best], "confidence": float(outputs_C[best]), "probabilities": values}
 
 
-def _expanded(inputs: Any) -> list[Any]:
+def expanded(inputs: Any) -> list[Any]:
+    """The pictures that `inputs` stands for: see `predict`. Raises `DataError` when there is none."""
     if (
         isinstance(inputs, str | Path)
         or (isinstance(inputs, np.ndarray) and inputs.ndim < 4)

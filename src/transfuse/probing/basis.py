@@ -12,8 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from transfuse.probing.moments import Moments, covariance_DD, mean_D
+from transfuse.probing.summing import pilot_units
+
 Array = NDArray[np.float64]
 
+_PIECE = 1024
 _NEGLIGIBLE = 1e-11
 """Eigenvalues below this share of the largest one are rounding, not signal."""
 
@@ -53,6 +57,31 @@ def unfold(basis: Basis, slope_RC: Array, intercept_C: Array) -> tuple[Array, Ar
     """Weights (C, D) and bias (C,) on raw features from a linear function of the basis."""
     weight_CD = (basis.vectors_DR @ slope_RC).T / basis.scale_D
     return weight_CD, intercept_C - weight_CD @ basis.mean_D
+
+
+def deviations_D(m: Moments) -> Array:
+    """Standard deviations of the features, from statistics; 0 where a feature does not vary but for rounding."""
+    rounding = 1e-12 if m.units is None else 1e-6
+    return _deviations(np.diag(covariance_DD(m)), mean_D(m), rounding * (m.sum_D / m.weight) ** 2)
+
+
+def row_deviations_D(x_ND: np.ndarray, weights_N: Array) -> Array:
+    """The same from rows, where their products are not needed."""
+    shift_D, _ = pilot_units(x_ND, np.zeros((len(x_ND), 0)), weights_N, None, None)
+    sum_D, squares_D = np.zeros_like(shift_D), np.zeros_like(shift_D)
+    for start in range(0, len(x_ND), _PIECE):
+        at = slice(start, start + _PIECE)
+        z_nD = np.subtract(x_ND[at], shift_D, dtype=np.float64)
+        sum_D += weights_N[at] @ z_nD
+        np.square(z_nD, out=z_nD)
+        squares_D += weights_N[at] @ z_nD
+    away_D = sum_D / weights_N.sum()
+    return _deviations(squares_D / weights_N.sum() - away_D**2, shift_D + away_D, 1e-12 * away_D**2)
+
+
+def _deviations(variance_D: Array, mean_D: Array, rounding_D: Array) -> Array:
+    varies_D = variance_D > np.maximum((1e-10 * mean_D) ** 2, rounding_D)
+    return np.sqrt(np.where(varies_D, variance_D, 0.0))
 
 
 def _eigenvectors(z_ND: Array) -> tuple[Array, Array]:

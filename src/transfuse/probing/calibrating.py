@@ -1,14 +1,23 @@
-"""Calibration by a temperature: p = softmax(z / T), or sigmoid(z / T) for multi-label.
+"""Calibration by a temperature, p = softmax(z / T), or by a scale and a bias a class, p = softmax(a z + b).
 
-Guo, Pleiss, Sun, Weinberger: "On Calibration of Modern Neural Networks", 2017, arXiv:1706.04599.
-Ours: Newton on the inverse temperature, in which the negative log-likelihood is convex, and an answer where it has
-no minimiser. Letters: N examples, C classes or labels; M problems of K classes: N of C, or N·C of 2 for multi-label.
+Guo, Pleiss, Sun, Weinberger: "On Calibration of Modern Neural Networks", 2017, arXiv:1706.04599 (temperature and vector
+scaling; a sigmoid in place of the softmax for multi-label, where the second is Platt's scaling of every label). Ours:
+- Newton on the inverse temperature, in which the negative log-likelihood is convex, and an answer where it has no
+  minimiser.
+- Vector scaling shrinks towards the temperature by a normal prior (standard deviation 1 of every bias and of every
+  scale, relative to 1/T), which a few hundred examples outweigh; so it has a unique answer for any data. Rows of logits
+  are centred first: the softmax does not see what all classes share, the scales would.
+- Which of the two: by log-loss on folds that the calibration has not seen, the temperature when within noise.
+Letters: N examples, C classes or labels; M problems of K classes: N of C, or N·C of 2 for multi-label; P = 2C.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Kind
@@ -18,6 +27,24 @@ Array = NDArray[np.float64]
 _SOFTEST = 1e-3
 _SHARPEST = 1e6
 """Bounds of the inverse temperature, in units of one over the spread of the logits."""
+_CELLS = 1 << 20
+"""Logits of a block."""
+_PRIOR = 1.0
+"""One over the prior's variance, see above."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How logits become those whose softmax (or sigmoid) are probabilities: see `calibrated`."""
+
+    kind: Kind
+    method: Literal["temperature", "vector"]
+    scale_C: Array
+    bias_C: Array
+    log_losses: Mapping[str, float]
+    """Mean negative log-likelihood of each method on folds that it was not fitted on."""
+    gain: Mapping[str, float]
+    """What vector scaling has over the temperature there: `{"value", "low", "high", "n"}`, at 95 %."""
 
 
 def temperature(logits_NC: np.ndarray, y: np.ndarray, kind: Kind, weights: np.ndarray | None = None) -> float:
@@ -47,12 +74,147 @@ def temperature(logits_NC: np.ndarray, y: np.ndarray, kind: Kind, weights: np.nd
     return spread / _sharpness(z_KM / spread, w_M)
 
 
+def vector_scaling(
+    logits_NC: np.ndarray, y: np.ndarray, kind: Kind, weights: np.ndarray | None = None
+) -> tuple[Array, Array]:
+    """Scales and biases (C,) of the highest posterior; arguments as in `temperature`; ones and zeros for regression.
+
+    They belong to centred logits: see `calibrated`. A weight of 2 counts like an example that occurs twice.
+    """
+    z_NC = np.asarray(logits_NC, dtype=np.float64)
+    start = temperature(z_NC, y, kind, weights)
+    if kind == "regression":
+        return np.ones(z_NC.shape[1]), np.zeros(z_NC.shape[1])
+    targets_NC = np.asarray(y) if kind == "multi-label" else np.arange(z_NC.shape[1]) == np.asarray(y)[:, None]
+    given = np.ones(1) if weights is None else np.asarray(weights, dtype=np.float64)
+    w_NC = np.broadcast_to(given[:, None] if given.ndim == 1 else given, z_NC.shape)
+    scale_C, bias_C = _newton(_centred(z_NC, kind) / start, targets_NC.astype(np.float64), w_NC, kind)
+    return scale_C / start, bias_C
+
+
+def calibrated(calibration: Calibration, logits_NC: np.ndarray) -> Array:
+    """Logits whose softmax (or sigmoid) are calibrated; for single-label without what all classes of a row share."""
+    z_NC = _centred(np.asarray(logits_NC, dtype=np.float64), calibration.kind)
+    return z_NC * calibration.scale_C + calibration.bias_C
+
+
+def calibrate(
+    logits_NC: np.ndarray, y: np.ndarray, kind: Kind, fold_N: np.ndarray, weights: np.ndarray | None = None
+) -> Calibration:
+    """A temperature, or vector scaling where that is better on held-out folds by more than noise; fitted to all rows.
+
+    Args:
+        logits_NC: Logits of examples that the head was not fitted on.
+        y: As in `temperature`, as are `kind` and `weights`.
+        fold_N: The fold of every example; with a single one the temperature is taken unjudged.
+    """
+    z_NC, y, fold_N = np.asarray(logits_NC, dtype=np.float64), np.asarray(y), np.asarray(fold_N)
+    w_NC = np.ones(z_NC.shape if kind == "multi-label" else len(z_NC))
+    if weights is not None:
+        given = np.asarray(weights, dtype=np.float64)
+        w_NC = w_NC * (given[:, None] if given.ndim < w_NC.ndim else given)
+    losses = {method: np.full(w_NC.shape, np.nan) for method in ("temperature", "vector")}
+    for fold in np.unique(fold_N) if kind != "regression" else ():
+        held = fold_N == fold
+        if held.all():
+            continue
+        for method, losses_NC in losses.items():
+            one = _fitted(method, z_NC[~held], y[~held], kind, w_NC[~held])
+            losses_NC[held] = log_losses(calibrated(one, z_NC[held]), y[held], kind)
+    means, gain = _compared(losses["temperature"], losses["vector"], w_NC)
+    chosen = _fitted("vector" if gain["low"] > 0 else "temperature", z_NC, y, kind, w_NC)
+    return replace(chosen, log_losses=means, gain=gain)
+
+
 def log_losses(logits_NC: np.ndarray, y: np.ndarray, kind: Kind) -> Array:
     """Negative log-likelihood at temperature 1: (N,) for single-label, (N, C) for multi-label."""
     z_NC = np.asarray(logits_NC, dtype=np.float64)
     if kind == "multi-label":
         return np.logaddexp(0.0, np.where(np.asarray(y) > 0, -z_NC, z_NC))
     return _log_sum_exp(_differences(z_NC, np.asarray(y), kind, None)[0])[0]
+
+
+def _fitted(method: str, z_NC: Array, y: np.ndarray, kind: Kind, weights: Array) -> Calibration:
+    c = z_NC.shape[1]
+    if method == "vector":
+        scale_C, bias_C = vector_scaling(z_NC, y, kind, weights)
+        return Calibration(kind=kind, method="vector", scale_C=scale_C, bias_C=bias_C, log_losses={}, gain={})
+    scale_C = np.full(c, 1.0 / temperature(z_NC, y, kind, weights))
+    return Calibration(kind=kind, method="temperature", scale_C=scale_C, bias_C=np.zeros(c), log_losses={}, gain={})
+
+
+def _compared(one: Array, other: Array, weights: Array) -> tuple[dict[str, float], dict[str, float]]:
+    """Mean losses, and the mean difference with a normal interval over examples."""
+    w_NC = np.where(np.isnan(one), 0.0, weights)
+    total = float(w_NC.sum())
+    if total == 0:
+        unknown = float("nan")
+        return {"temperature": unknown, "vector": unknown}, dict.fromkeys(("value", "low", "high"), unknown) | {"n": 0}
+    means = [float((w_NC * np.nan_to_num(losses)).sum()) / total for losses in (one, other)]
+    value = means[0] - means[1]
+    away_NC = w_NC * (np.nan_to_num(one - other) - value) / total
+    error = float(np.sqrt((away_NC.reshape(len(away_NC), -1).sum(axis=1) ** 2).sum()))
+    n = int((w_NC.reshape(len(w_NC), -1) > 0).any(axis=1).sum())
+    gain = {"value": value, "low": value - 1.96 * error, "high": value + 1.96 * error, "n": n}
+    return {"temperature": means[0], "vector": means[1]}, gain
+
+
+def _centred(z_NC: Array, kind: Kind) -> Array:
+    return z_NC - z_NC.mean(axis=1, keepdims=True) if kind == "single-label" else z_NC
+
+
+def _newton(z_NC: Array, targets_NC: Array, w_NC: Array, kind: Kind) -> tuple[Array, Array]:
+    """Scales and biases near 1 and 0 that minimise the negative log-posterior, which is strongly convex."""
+    c = z_NC.shape[1]
+    at_P = np.concatenate([np.ones(c), np.zeros(c)])
+    value, slope_P, curvature_PP = _posterior(at_P, z_NC, targets_NC, w_NC, kind)
+    for _ in range(100):
+        step_P = -np.linalg.solve(curvature_PP, slope_P)
+        decrease = -float(slope_P @ step_P)
+        if decrease <= 1e-13 * (1.0 + abs(value)):
+            break
+        length = 1.0
+        while length > 1e-8:
+            tried = _posterior(at_P + length * step_P, z_NC, targets_NC, w_NC, kind)
+            if tried[0] <= value - 1e-4 * length * decrease:
+                break
+            length /= 2
+        else:
+            break
+        at_P = at_P + length * step_P
+        value, slope_P, curvature_PP = tried
+    return at_P[:c], at_P[c:]
+
+
+def _posterior(at_P: Array, z_NC: Array, targets_NC: Array, w_NC: Array, kind: Kind) -> tuple[float, Array, Array]:
+    """Negative log-posterior of scales and biases, with its gradient (P,) and Hessian (P, P); in blocks of rows."""
+    n, c = z_NC.shape
+    from_prior_P = at_P - np.concatenate([np.ones(c), np.zeros(c)])
+    value, slope_P = 0.5 * _PRIOR * float(from_prior_P @ from_prior_P), _PRIOR * from_prior_P
+    curvature_PP = _PRIOR * np.eye(2 * c)
+    own, size = np.arange(c), max(1, _CELLS // c)
+    for start in range(0, n, size):
+        z_nc, t_nc, w_nc = (array[start : start + size] for array in (z_NC, targets_NC, w_NC))
+        losses_n, p_nc = _likelihood(z_nc * at_P[:c] + at_P[c:], t_nc, kind)
+        value += float((losses_n * (w_nc if kind == "multi-label" else w_nc[:, 0])).sum())
+        away_nc, spread_nc = w_nc * (p_nc - t_nc), w_nc * (p_nc * (1 - p_nc) if kind == "multi-label" else p_nc)
+        slope_P += np.concatenate([(away_nc * z_nc).sum(axis=0), away_nc.sum(axis=0)])
+        curvature_PP[own, own] += (spread_nc * z_nc**2).sum(axis=0)
+        curvature_PP[c + own, c + own] += spread_nc.sum(axis=0)
+        curvature_PP[own, c + own] += (spread_nc * z_nc).sum(axis=0)
+        curvature_PP[c + own, own] += (spread_nc * z_nc).sum(axis=0)
+        if kind == "single-label":
+            p_nP = np.concatenate([p_nc * z_nc, p_nc], axis=1) * np.sqrt(w_nc[:, :1])
+            curvature_PP -= p_nP.T @ p_nP
+    return value, slope_P, curvature_PP
+
+
+def _likelihood(z_NC: Array, targets_NC: Array, kind: Kind) -> tuple[Array, Array]:
+    """Negative log-likelihoods, (N,) or (N, C), and probabilities (N, C)."""
+    if kind == "multi-label":
+        return np.logaddexp(0.0, z_NC) - targets_NC * z_NC, expit(z_NC)
+    total_N, p_KN = _log_sum_exp(np.ascontiguousarray(z_NC.T))
+    return total_N - np.einsum("nc,nc->n", targets_NC, z_NC), p_KN.T
 
 
 def _differences(z_NC: Array, y: np.ndarray, kind: Kind, weights: np.ndarray | None) -> tuple[Array, Array]:

@@ -10,6 +10,8 @@ import numpy as np
 
 from transfuse.core.randomness import key
 
+_PIECE = 4096
+
 
 def assign_folds(
     x_ND: np.ndarray, classes_NC: np.ndarray | None, folds: int, seed: int, groups: Sequence[str] | None
@@ -34,8 +36,12 @@ def assign_folds(
 
 
 def _digests(x_ND: np.ndarray, members_NC: np.ndarray) -> list[str]:
-    rows = np.concatenate([np.asarray(x_ND, np.float64), np.asarray(members_NC, np.float64)], axis=1) + 0.0
-    return [hashlib.blake2b(row.tobytes(), digest_size=16).hexdigest() for row in rows]
+    names: list[str] = []
+    for start in range(0, len(x_ND), _PIECE):  # no float64 copy of the whole
+        at = slice(start, start + _PIECE)
+        rows = np.concatenate([np.asarray(part[at], np.float64) for part in (x_ND, members_NC)], axis=1) + 0.0
+        names += [hashlib.blake2b(row.tobytes(), digest_size=16).hexdigest() for row in rows]
+    return names
 
 
 def _units(names: list[str], order: list[int], members_NC: np.ndarray, merge: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -6,8 +6,8 @@
 Letters: N examples, D features, R directions, C classes, labels or target columns, J strengths, K folds.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,19 +17,34 @@ from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Kind
 from transfuse.core.tables import chosen
 from transfuse.probing import logistic, ridge
-from transfuse.probing.basis import Basis, make_basis, project, unfold
-from transfuse.probing.calibrating import log_losses, temperature
+from transfuse.probing.basis import row_deviations_D
+from transfuse.probing.calibrating import temperature
 from transfuse.probing.problem import ClassWeights, Problem, make_problem
+from transfuse.probing.scoring import calibrated_losses
 
 Array = NDArray[np.float64]
 Method = Literal["auto", "ridge", "logistic"]
-Solver = Callable[[Basis, Array, Array, Array, tuple[float, ...]], tuple[Array, Array]]
-"""(basis, z_NR, targets_NC, weights_N, strengths) -> slopes (J, R, C), intercepts (J, C)."""
-
-_SEARCHED, _FITTED = 1e-6, 1e-12
+_SEARCHED, _FITTED = 1e-4, 1e-10
 """Certified relative gaps to the optimum: in the folds, and of the head that is given back."""
 _UNJUDGED = 1.0
 """Strength when no example can be held out: as much shrinkage as the mean direction has variance."""
+
+
+_HELD = 100_000_000
+"""Out-of-fold logits that are held at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tried:
+    """One method's path."""
+
+    strengths: tuple[float, ...]
+    held: Iterable[np.ndarray]
+    """Out-of-fold logits (N, C) of each strength, in turn."""
+    refit: Callable[[int], tuple[Array, Array, float]]
+    """Weights (C, D), bias (C,) and certificate of a strength, from all rows."""
+    certificates: tuple[float, ...]
+    """See `PathPoint.certificate`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +57,8 @@ class PathPoint:
     """Out-of-fold log-loss at the best temperature, or mean squared error of standardised targets; nan when nothing
     could be held out. Lower is better."""
     fold_scores: tuple[float, ...]
+    certificate: float = 0.0
+    """Bound on how far the objective of any fold is above its optimum, relative to the optimum; 0 for ridge."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +81,8 @@ class Head:
     fold_N: np.ndarray
     path: tuple[PathPoint, ...]
     """All strengths of all methods tried."""
+    certificate: float = 0.0
+    """As in `PathPoint`, of the head itself."""
     notes: tuple[str, ...] = ()
     """What the reader should know: fewer folds, classes that could not be judged."""
 
@@ -84,8 +103,9 @@ def fit_head(
     """Fit a head, with the strength of its penalty chosen by cross-validation.
 
     The strength is the one of the lowest out-of-fold score, without the one-standard-error rule (see `_best`).
-    Features are standardised with the statistics of the training folds only. The result does not depend on the order
-    of the rows.
+    The penalty measures features by their standard deviations over all rows, the same in every fold; targets that are
+    held out are not seen. Float32 features stay so, and may be memory-mapped. The result does not depend on the order
+    of the rows but for rounding.
 
     Args:
         x_ND: Features; any real dtype, finite.
@@ -142,80 +162,88 @@ def _better(one: Head, other: Head) -> Head:
 
 def _fit(problem: Problem, method: str) -> Head:
     """The head of one method: cross-validate the path, choose, calibrate, fit to all rows."""
-    strengths = ridge.STRENGTHS if method == "ridge" else logistic.STRENGTHS
-    solve = _ridge(problem.kind) if method == "ridge" else _logistic(problem.kind, _SEARCHED)
-    held_JNC = _out_of_fold(problem, solve, strengths)
-    path = tuple(_point(problem, method, s, z_NC) for s, z_NC in zip(strengths, held_JNC, strict=True))
-    best = _best(path)
-    final = _ridge(problem.kind) if method == "ridge" else _logistic(problem.kind, _FITTED)
-    weight_CD, bias_C = _refit(problem, final, strengths[: best + 1])
+    tried = _ridge(problem) if method == "ridge" else _logistic(problem)
+    path, best, held_NC = _judged(problem, method, tried)
+    weight_CD, bias_C, certificate = tried.refit(best)
     return Head(
         kind=problem.kind,
         method=method,
         weight_CD=weight_CD * problem.spread_C[:, None],
         bias_C=bias_C * problem.spread_C + problem.centre_C,
-        temperature=_temperature(problem, held_JNC[best]),
-        strength=strengths[best],
+        temperature=_temperature(problem, held_NC),
+        strength=tried.strengths[best],
         score=path[best].score,
-        out_of_fold_NC=held_JNC[best] * problem.spread_C + problem.centre_C,
+        out_of_fold_NC=held_NC * problem.spread_C + problem.centre_C,
         fold_N=problem.fold_N,
         path=path,
+        certificate=certificate,
         notes=problem.notes,
     )
 
 
-def _ridge(kind: Kind) -> Solver:
-    def solve(
-        basis: Basis, z_NR: Array, targets_NC: Array, weights_N: Array, strengths: tuple[float, ...]
-    ) -> tuple[Array, Array]:
-        # -1 and 1, so that the sigmoid's border at 0 is halfway between the two
-        coded_NC = 2.0 * targets_NC - 1.0 if kind == "multi-label" else targets_NC
-        return ridge.ridge_path(z_NR, basis.values_R, coded_NC, weights_N, strengths)
-
-    return solve
-
-
-def _logistic(kind: Kind, tolerance: float) -> Solver:
-    def solve(
-        basis: Basis, z_NR: Array, targets_NC: Array, weights_N: Array, strengths: tuple[float, ...]
-    ) -> tuple[Array, Array]:
-        return logistic.logistic_path(z_NR, basis.values_R, targets_NC, weights_N, kind, strengths, tolerance)
-
-    return solve
+def _ridge(problem: Problem) -> _Tried:
+    # labels as -1 and 1, so that the sigmoid's border at 0 is halfway between the two
+    coded_NC = 2.0 * problem.targets_NC - 1.0 if problem.kind == "multi-label" else problem.targets_NC
+    found = ridge.ridge_cv(problem.x_ND, coded_NC, problem.weights_N, problem.fold_N)
+    together = max(1, _HELD // coded_NC.size)
+    groups = (slice(start, start + together) for start in range(0, len(found.strengths), together))
+    return _Tried(
+        strengths=found.strengths,
+        held=(held_NC for group in groups for held_NC in ridge.out_of_fold(found, group)),
+        refit=lambda best: (*ridge.ridge_fit(found, found.strengths[best]), 0.0),
+        certificates=(0.0,) * len(found.strengths),
+    )
 
 
-def _out_of_fold(problem: Problem, solve: Solver, strengths: tuple[float, ...]) -> Array:
-    """Logits (J, N, C) of every example under every strength, from the folds without it; 0 without folds."""
-    held_JNC = np.zeros((len(strengths), *problem.targets_NC.shape))
-    for fold in range(problem.folds):
-        held = problem.fold_N == fold
-        if not (problem.weights_N[~held] > 0).any():
-            continue
-        basis = make_basis(problem.x_ND[~held], problem.weights_N[~held])
-        z_NR = project(basis, problem.x_ND[~held])
-        slopes, intercepts = solve(basis, z_NR, problem.targets_NC[~held], problem.weights_N[~held], strengths)
-        held_JNC[:, held] = project(basis, problem.x_ND[held]) @ slopes + intercepts[:, None]
-    return held_JNC
+def _logistic(problem: Problem) -> _Tried:
+    x_ND, targets_NC, weights_N, kind = problem.x_ND, problem.targets_NC, problem.weights_N, problem.kind
+    deviation_D = row_deviations_D(x_ND, weights_N)
+    scale_D = np.where(deviation_D > 0, deviation_D, 1.0)
+    found = logistic.logistic_cv(
+        x_ND, targets_NC, weights_N, problem.fold_N, kind, scale_D=scale_D, tolerance=_SEARCHED
+    )
+
+    def refit(best: int) -> tuple[Array, Array, float]:
+        fitted = logistic.logistic_fit(
+            x_ND,
+            targets_NC,
+            weights_N,
+            kind,
+            scale_D=scale_D,
+            strengths=found.strengths[: best + 1],
+            tolerance=_FITTED,
+            start=(found.weight_JCD[best], found.bias_JC[best]) if problem.folds > 1 else None,
+        )
+        # what does not vary has no weight, not one of rounding: new examples may differ there
+        weight_CD = np.where(deviation_D > 0, fitted.weight_CD, 0.0)
+        bias_C = fitted.bias_C + (fitted.weight_CD - weight_CD) @ x_ND[0].astype(np.float64)
+        return weight_CD, bias_C, fitted.certificate
+
+    worst = tuple(float(certificate) for certificate in found.certificate_JK.max(axis=1))
+    return _Tried(strengths=found.strengths, held=found.held_JNC, refit=refit, certificates=worst)
 
 
-def _refit(problem: Problem, solve: Solver, strengths: tuple[float, ...]) -> tuple[Array, Array]:
-    """Weights (C, D) and bias (C,) from all rows at the last of the strengths; the ones before warm it up."""
-    basis = make_basis(problem.x_ND, problem.weights_N)
-    z_NR = project(basis, problem.x_ND)
-    slopes, intercepts = solve(basis, z_NR, problem.targets_NC, problem.weights_N, strengths)
-    return unfold(basis, slopes[-1], intercepts[-1])
+def _judged(problem: Problem, method: str, tried: _Tried) -> tuple[tuple[PathPoint, ...], int, Array]:
+    """The path with its scores, the best point, and the out-of-fold logits of that one."""
+    path: tuple[PathPoint, ...] = ()
+    best, best_NC, sharpness = -1, np.zeros_like(problem.targets_NC), 0.0
+    for strength, held_NC, certificate in zip(tried.strengths, tried.held, tried.certificates, strict=True):
+        if problem.kind == "regression":
+            losses = ((held_NC - problem.targets_NC) ** 2).mean(axis=1)
+        else:
+            losses, sharpness = calibrated_losses(held_NC, problem.y, problem.kind, problem.scored, sharpness)
+        path = (*path, replace(_point(problem, method, strength, losses), certificate=certificate))
+        if best != _best(path):
+            best, best_NC = _best(path), held_NC.astype(np.float64)
+    return path, best, best_NC
 
 
 def _temperature(problem: Problem, z_NC: Array) -> float:
     return temperature(z_NC, problem.y, problem.kind, problem.scored) if problem.scored.any() else 1.0
 
 
-def _point(problem: Problem, method: str, strength: float, z_NC: Array) -> PathPoint:
-    """Score one strength from its out-of-fold logits."""
-    if problem.kind == "regression":
-        losses = ((z_NC - problem.targets_NC) ** 2).mean(axis=1)
-    else:
-        losses = log_losses(z_NC / _temperature(problem, z_NC), problem.y, problem.kind)
+def _point(problem: Problem, method: str, strength: float, losses: Array) -> PathPoint:
+    """Score one strength from its out-of-fold losses."""
     parts = tuple(_mean(losses, problem.scored, problem.fold_N == fold) for fold in range(problem.folds))
     return PathPoint(
         method=method,

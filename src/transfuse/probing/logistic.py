@@ -1,199 +1,226 @@
-"""Logistic regression, multinomial or one binary problem a column, along a path of strengths.
+"""Logistic regression, multinomial or one binary problem a column: whole path of strengths, all folds at once, certified.
 
-For rows z_n with weights w that sum to 1, it minimises
-    F(V, b) = sum_n w_n loss(t_n, z_n·V + b) + strength / 2 ||V||^2
-with the softmax cross-entropy, or the sum over columns of binary ones. This is scikit-learn's objective divided by
-the sum of the weights, with `C = 1 / (strength · N)`. (For two classes scikit-learn fits one difference vector
-d = v_1 - v_0 instead; the optimum is the same with half the strength.)
-Method: L-BFGS (Nocedal and Wright, "Numerical Optimization", algorithm 7.4), preconditioned by the Hessian's diagonal
-in the eigenbasis, p_c (1 - p_c) value_r + strength, with each strength started on the line through the two before.
-The forward product of a direction is kept, so that its line search costs no further pass over the rows.
-Letters: N examples, R directions, P = R + 1 with the intercept, C classes, J strengths.
+For rows x_n with weights w that sum to 1, it minimises
+    F(V, b) = sum_n w_n loss(t_n, (x_n / scale)·V + b) + strength / 2 ||V||^2
+with the softmax cross-entropy, or the sum over columns of binary ones. This is scikit-learn's objective for x / scale,
+divided by the sum of the weights, with `C = 1 / (strength · N)`. (For two classes scikit-learn fits one difference
+vector d = v_1 - v_0 instead; the optimum is the same with half the strength.)
+Every fit comes with a certificate, computed in float64: a bound on (F - min F) / min F, from the duality gap.
+How it is solved: `logistic_solving.py` (the path), `logistic_passes.py` (gradients and certificates),
+`logistic_rows.py` (coordinates). Sibling: `ridge.py`, which has another loss in the same metric.
+Letters: N examples, D features, C classes or labels, J strengths, K folds.
 """
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from transfuse.core.nouns import Kind
+from transfuse.core.tables import chosen
+from transfuse.probing.logistic_rows import NONE_HELD, Rows, make_rows
+from transfuse.probing.logistic_solving import solve_path
+from transfuse.sources.precision import has_native_bfloat16
 
 Array = NDArray[np.float64]
-LossAndResidual = Callable[[Array], tuple[float, Array]]
-"""Logits (C, N) -> the weighted mean loss, and its derivative by the logits (C, N)."""
+Precision = Literal["auto", "float32", "bfloat16"]
 
 STRENGTHS: tuple[float, ...] = tuple(float(s) for s in np.logspace(1, -5, 13))
-_MEMORY = 12
-_ITERATIONS = 2000
-_SUFFICIENT, _CURVATURE = 1e-4, 0.5  # of the Wolfe conditions
+_ROUGH = 1e-6
+"""Tolerances down to which float32 products, with a measured error, are good enough for certificates."""
 
 
-def logistic_path(
-    z_NR: Array,
-    values_R: Array,
-    targets_NC: Array,
-    weights_N: Array,
+@dataclass(frozen=True, kw_only=True)
+class LogisticPath:
+    """What cross-validation needs of all fits, and where a fit to all rows can start."""
+
+    strengths: tuple[float, ...]
+    held_JNC: NDArray[np.float32]
+    """Logits of every example from the fold that left it out; 0 where that fold had nothing to learn from."""
+    certificate_JK: Array
+    """Bounds on how far each fit's objective is above its optimum, relative to the optimum."""
+    weight_JCD: NDArray[np.float32]
+    bias_JC: Array
+    """Means of the folds' heads, on the features as given."""
+    surveys: int
+    """Exact passes over the rows."""
+    passes: float
+    """Cheap passes over the rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogisticFit:
+    """A head on the features as given."""
+
+    weight_CD: Array
+    bias_C: Array
+    certificate: float
+    """Bound on how far the objective is above its optimum, relative to the optimum."""
+    surveys: int
+    passes: float
+
+
+def logistic_cv(
+    x_ND: np.ndarray,
+    targets_NC: np.ndarray,
+    weights_N: np.ndarray,
+    fold_N: np.ndarray,
     kind: Kind,
-    strengths: tuple[float, ...] = STRENGTHS,
-    tolerance: float = 1e-5,
-) -> tuple[Array, Array]:
-    """Slopes (J, R, C) and intercepts (J, C) for every strength, strongest first.
+    *,
+    scale_D: np.ndarray | None = None,
+    strengths: Sequence[float] = STRENGTHS,
+    tolerance: float = 1e-4,
+    precision: Precision = "auto",
+) -> LogisticPath:
+    """Fit every strength without every fold, strongest first.
+
+    A column with one value only among the rows of positive weight has no finite optimum: its slope is 0 and its
+    intercept the log-odds of half a counter-example.
 
     Args:
+        x_ND: Finite numbers; may be memory-mapped, and is read in blocks.
         targets_NC: 0/1; one-hot rows for single-label.
+        weights_N: Not negative, with a positive sum.
+        fold_N: 0 ... K - 1.
         kind: `single-label` or `multi-label`.
-        tolerance: Largest relative gap to the optimal objective, by the bound ||gradient||^2 / (2 strength F).
-
-    A column with one value only among rows of positive weight has no finite optimum: its slope is 0 and its
-    intercept the log-odds of half a counter-example.
+        scale_D: The metric of the penalty; None for the standard deviations over all rows (of the features only,
+            labels that are held out are not seen).
+        strengths: Strongest first.
+        tolerance: Largest certified relative gap to the optimal objective.
+        precision: Of the search, not of its certificate; `auto` is bfloat16 where the processor multiplies it.
     """
-    share_N = weights_N / weights_N.sum()
-    count = int((share_N > 0).sum())
-    positive_C = (targets_NC[share_N > 0] > 0).sum(axis=0)
-    live_C = (positive_C > 0) & ((positive_C < count) | (kind == "single-label"))
-    slopes_JRC = np.zeros((len(strengths), z_NR.shape[1], targets_NC.shape[1]))
-    intercepts_JC = np.tile(np.where(positive_C > 0, 1.0, -1.0) * np.log(2.0 * count + 1.0), (len(strengths), 1))
-    if not live_C.any():
-        return slopes_JRC, intercepts_JC
-    rows = share_N > 0
-    a_PN = np.concatenate([z_NR[rows].T, np.ones((1, count))])
-    value_P = np.append(values_R, 1.0)
-    loss = _loss_function(targets_NC[rows][:, live_C].T, share_N[rows], kind)
-    solutions = _solve_path(a_PN, value_P, loss, int(live_C.sum()), strengths, tolerance)
-    for j, v_CP in enumerate(solutions):
-        slopes_JRC[j][:, live_C] = v_CP[:, :-1].T
-        intercepts_JC[j, live_C] = v_CP[:, -1]
-    return slopes_JRC, intercepts_JC
+    problem = _problem(x_ND, targets_NC, weights_N, fold_N, kind, scale_D, precision, _folds(fold_N), tolerance)
+    heads: list[tuple[np.ndarray, np.ndarray]] = []
+    held: list[np.ndarray] = []
+    certificates: list[np.ndarray] = []
+    for found in solve_path(problem.rows, _first(problem.rows), _halved(strengths, problem.two), tolerance):
+        weight_KCD, bias_KC = _unfolded(problem.rows, found.known.slope_KCP)
+        heads.append(_doubled(weight_KCD.mean(axis=0), bias_KC.mean(axis=0), problem.two))
+        held.append(found.known.held_NC.numpy().copy())
+        certificates.append(found.certificate_K.numpy())
+    held_JNC = np.stack(held)
+    return LogisticPath(
+        strengths=tuple(strengths),
+        held_JNC=np.concatenate([-0.5 * held_JNC, 0.5 * held_JNC], axis=2) if problem.two else held_JNC,
+        certificate_JK=np.stack(certificates),
+        weight_JCD=np.stack([weight_CD for weight_CD, _ in heads]).astype(np.float32),
+        bias_JC=np.stack([bias_C for _, bias_C in heads]),
+        surveys=found.surveys,
+        passes=found.passes,
+    )
 
 
-def _loss_function(t_CN: Array, share_N: Array, kind: Kind) -> LossAndResidual:
-    """The loss over logits with classes leading: numpy reduces over a leading axis several times faster."""
-    t_CN = np.ascontiguousarray(t_CN)
+def logistic_fit(
+    x_ND: np.ndarray,
+    targets_NC: np.ndarray,
+    weights_N: np.ndarray,
+    kind: Kind,
+    *,
+    scale_D: np.ndarray | None = None,
+    strengths: Sequence[float] = STRENGTHS,
+    tolerance: float = 1e-6,
+    precision: Precision = "auto",
+    start: tuple[np.ndarray, np.ndarray] | None = None,
+) -> LogisticFit:
+    """Fit all rows at the last of the strengths; the ones before it, or a `start`, warm it up.
 
-    def softmax(l_CN: Array) -> tuple[float, Array]:
-        top_N = l_CN.max(axis=0)
-        e_CN = np.exp(l_CN - top_N)
-        total_N = e_CN.sum(axis=0)
-        true_N = np.einsum("cn,cn->n", t_CN, l_CN)
-        e_CN /= total_N
-        e_CN -= t_CN
-        e_CN *= share_N
-        return float(share_N @ (top_N + np.log(total_N) - true_N)), e_CN
+    Args:
+        start: Weights (C, D) and bias (C,) to begin with: an entry of `LogisticPath.weight_JCD` and `bias_JC`.
 
-    def sigmoid(l_CN: Array) -> tuple[float, Array]:
-        signed_CN = np.where(t_CN > 0, -l_CN, l_CN)
-        loss_CN = np.logaddexp(0.0, signed_CN)
-        p_CN = np.exp(-np.logaddexp(0.0, -l_CN))
-        return float((loss_CN @ share_N).sum()), (p_CN - t_CN) * share_N
-
-    return sigmoid if kind == "multi-label" else softmax
-
-
-def _solve_path(
-    a_PN: Array, value_P: Array, loss: LossAndResidual, columns: int, strengths: tuple[float, ...], tolerance: float
-) -> list[Array]:
-    """One solution (C, P) a strength; each starts from what the two before it predict."""
-    solutions: list[Array] = []
-    for strength in strengths:
-        penalty_P = np.append(np.full(len(value_P) - 1, strength), 0.0)
-        start = solutions[-1] if solutions else np.zeros((columns, len(value_P)))
-        if len(solutions) > 1:
-            guess = 2.0 * solutions[-1] - solutions[-2]
-            start = min(start, guess, key=lambda v: loss(v @ a_PN)[0] + 0.5 * float((v**2 @ penalty_P).sum()))
-        solutions.append(_minimise(start, a_PN, value_P, loss, penalty_P, tolerance))
-    return solutions
-
-
-def _minimise(
-    v_CP: Array, a_PN: Array, value_P: Array, loss: LossAndResidual, penalty_P: Array, tolerance: float
-) -> Array:
-    """Preconditioned L-BFGS from `v_CP` until the certified relative gap is at most `tolerance`."""
-    l_CN = v_CP @ a_PN
-    value, residual_CN = loss(l_CN)
-    gradient = residual_CN @ a_PN.T + v_CP * penalty_P
-    inverse_CP = _preconditioner(residual_CN, value_P, penalty_P)
-    scale_P = 1.0 / (2.0 * np.where(penalty_P > 0, penalty_P, 0.1))
-    history: deque[tuple[Array, Array, float]] = deque(maxlen=_MEMORY)
-    for _ in range(_ITERATIONS):
-        objective = value + 0.5 * float((v_CP**2 @ penalty_P).sum())
-        if float((gradient**2 @ scale_P).sum()) <= tolerance * objective:
-            break
-        direction = -_two_loop(gradient, history, inverse_CP)
-        slope = float((gradient * direction).sum())
-        if slope >= 0:  # rounding has spoilt the memory
-            history.clear()
-            direction, slope = -gradient * inverse_CP, -float((gradient**2 * inverse_CP).sum())
-        found = _line_search(v_CP, l_CN, direction, direction @ a_PN, objective, slope, loss, penalty_P)
-        if found is None:  # no further decrease in float64
-            break
-        step, l_CN, value, residual_CN = found
-        moved = step * direction
-        v_CP = v_CP + moved
-        changed = -gradient
-        gradient = residual_CN @ a_PN.T + v_CP * penalty_P
-        changed += gradient
-        curvature = float((moved * changed).sum())
-        if curvature > 0:
-            history.append((moved, changed, curvature))
-    return v_CP
-
-
-def _preconditioner(residual_CN: Array, value_P: Array, penalty_P: Array) -> Array:
-    """Inverse of the Hessian's diagonal, (C, P), with a curvature per class read off the residuals.
-
-    mean |p - t| is at most twice p (1 - p) in the mean for a calibrated p, and does not vanish where p does.
+    The other arguments are those of `logistic_cv`.
     """
-    curvature_C = np.maximum(0.5 * np.abs(residual_CN).sum(axis=1), 1e-4)
-    return 1.0 / (curvature_C[:, None] * value_P + penalty_P)
+    nowhere_N = np.zeros(len(x_ND), dtype=np.int64)
+    problem = _problem(x_ND, targets_NC, weights_N, nowhere_N, kind, scale_D, precision, (NONE_HELD,), tolerance)
+    rows, two = problem.rows, problem.two
+    if start is not None:
+        start = (np.diff(start[0], axis=0), np.diff(start[1])) if two else start
+        strengths = strengths[-1:]
+    for found in solve_path(rows, _first(rows, start), _halved(strengths, two), tolerance):
+        pass
+    weight_KCD, bias_KC = _unfolded(rows, found.known.slope_KCP)
+    weight_CD, bias_C = _doubled(weight_KCD[0], bias_KC[0], two)
+    return LogisticFit(
+        weight_CD=weight_CD,
+        bias_C=bias_C,
+        certificate=float(found.certificate_K[0]),
+        surveys=found.surveys,
+        passes=found.passes,
+    )
 
 
-def _two_loop(gradient: Array, history: deque[tuple[Array, Array, float]], inverse: Array) -> Array:
-    """The quasi-Newton step: two-loop recursion around the diagonal preconditioner."""
-    q = gradient.copy()
-    coefficients = []
-    for moved, changed, curvature in reversed(history):
-        coefficients.append(float((moved * q).sum()) / curvature)
-        q -= coefficients[-1] * changed
-    if history:
-        _, changed, curvature = history[-1]
-        inverse = inverse * (curvature / float((changed**2 * inverse).sum()))
-    q *= inverse
-    for (moved, changed, curvature), coefficient in zip(history, reversed(coefficients), strict=True):
-        q += (coefficient - float((changed * q).sum()) / curvature) * moved
-    return q
+@dataclass(frozen=True, kw_only=True)
+class _Problem:
+    rows: Rows
+    two: bool
+    """Two classes, solved as one column at half the strength."""
 
 
-def _line_search(
-    v_CP: Array,
-    l_CN: Array,
-    direction: Array,
-    change_CN: Array,
-    objective: float,
-    slope: float,
-    loss: LossAndResidual,
-    penalty_P: Array,
-) -> tuple[float, Array, float, Array] | None:
-    """A step that meets the Wolfe conditions, with logits, loss and residual there; None where none decreases.
+def _problem(
+    x_ND: np.ndarray,
+    targets_NC: np.ndarray,
+    weights_N: np.ndarray,
+    fold_N: np.ndarray,
+    kind: Kind,
+    scale_D: np.ndarray | None,
+    precision: Precision,
+    held: tuple[int, ...],
+    tolerance: float,
+) -> _Problem:
+    chosen("precision", precision, ("auto", "float32", "bfloat16"))
+    if precision == "auto":
+        precision = "bfloat16" if has_native_bfloat16(torch.device("cpu")) else "float32"
+    two = kind == "single-label" and targets_NC.shape[1] == 2
+    rows = make_rows(
+        x_ND,
+        targets_NC[:, 1:] if two else targets_NC,
+        np.asarray(weights_N, dtype=np.float64),
+        fold_N,
+        "multi-label" if two else kind,
+        held=held,
+        scale_D=scale_D,
+        dtype=torch.bfloat16 if precision == "bfloat16" else torch.float32,
+        exact=tolerance < _ROUGH,
+    )
+    return _Problem(rows=rows, two=two)
 
-    The objective along the line is convex, so that its slope brackets the minimum.
-    """
-    low, high, step = 0.0, np.inf, 1.0
-    quadratic = float((direction**2 @ penalty_P).sum())
-    linear = float(((v_CP * direction) @ penalty_P).sum())
-    start = objective - 0.5 * float((v_CP**2 @ penalty_P).sum())
-    rounding = 1e-14 * abs(objective)
-    for _ in range(40):
-        at_CN = l_CN + step * change_CN
-        value, residual_CN = loss(at_CN)
-        gain = value - start + step * linear + 0.5 * step**2 * quadratic
-        here = float((residual_CN * change_CN).sum()) + linear + step * quadratic
-        if abs(here) <= _CURVATURE * abs(slope) and gain <= _SUFFICIENT * step * slope + rounding:
-            return step, at_CN, value, residual_CN
-        low, high = (step, high) if here < 0 else (low, step)
-        secant = step * slope / (slope - here) if here > slope else np.inf
-        if np.isinf(high):
-            step = min(max(secant, 1.5 * step), 10.0 * step)
-        else:
-            step = secant if low + 0.1 * (high - low) < secant < high - 0.1 * (high - low) else 0.5 * (low + high)
-    return None
+
+def _folds(fold_N: np.ndarray) -> tuple[int, ...]:
+    return tuple(range(int(fold_N.max()) + 1))
+
+
+def _halved(strengths: Sequence[float], two: bool) -> tuple[float, ...]:
+    return tuple(float(strength) * (0.5 if two else 1.0) for strength in strengths)
+
+
+def _doubled(weight_CD: Array, bias_C: Array, two: bool) -> tuple[Array, Array]:
+    """The head of both classes from that of their difference."""
+    if not two:
+        return weight_CD, bias_C
+    return np.concatenate([-0.5 * weight_CD, 0.5 * weight_CD]), np.concatenate([-0.5 * bias_C, 0.5 * bias_C])
+
+
+def _first(rows: Rows, start: tuple[np.ndarray, np.ndarray] | None = None) -> Tensor:
+    """Slopes to start at: those given, or none and the log-odds of the shares; constants where there is no optimum."""
+    odds_KC = rows.share_KC.clamp(1e-300, 1.0).log()
+    if rows.kind == "multi-label":
+        odds_KC -= (1.0 - rows.share_KC).clamp_min(1e-300).log()
+    slope_KCP = torch.zeros(*odds_KC.shape, len(rows.value_P), dtype=torch.float64)
+    slope_KCP[..., -1] = odds_KC
+    if start is not None:
+        weight_CD, bias_C = (torch.from_numpy(np.asarray(part, dtype=np.float64)) for part in start)
+        slope_KCP[..., :-1] = (weight_CD * rows.scale_D) @ rows.vectors_DR
+        slope_KCP[..., -1] = bias_C + weight_CD @ rows.mean_D
+    constant_KC = (2.0 * rows.count_K[:, None] + 1.0).log() * torch.where(rows.share_KC > 0, 1.0, -1.0)
+    slope_KCP[~rows.live_KC] = 0.0
+    slope_KCP[..., -1] = torch.where(rows.live_KC, slope_KCP[..., -1], constant_KC)
+    return slope_KCP
+
+
+def _unfolded(rows: Rows, slope_KCP: Tensor) -> tuple[Array, Array]:
+    """Weights (K, C, D) and biases (K, C) on the features as given."""
+    weight_KCD = slope_KCP[..., :-1] @ rows.spread_DR.T
+    return weight_KCD.numpy(), (slope_KCP[..., -1] - weight_KCD @ rows.mean_D).numpy()

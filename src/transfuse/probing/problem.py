@@ -18,6 +18,7 @@ from transfuse.probing.folds import assign_folds
 Array = NDArray[np.float64]
 ClassWeights = Literal["balanced"] | Sequence[float] | None
 
+_PIECE = 8192
 _KINDS = ("single-label", "multi-label", "regression")
 
 
@@ -26,7 +27,8 @@ class Problem:
     """Checked features and targets with their folds."""
 
     kind: Kind
-    x_ND: Array
+    x_ND: np.ndarray
+    """As given where that is float16, float32 or float64, so that it may be memory-mapped; else float64."""
     y: np.ndarray
     """int64 (N,) class indices, or float64 (N, C)."""
     targets_NC: Array
@@ -88,14 +90,20 @@ def make_problem(
     )
 
 
-def _features(x_ND: np.ndarray) -> Array:
+def _features(x_ND: np.ndarray) -> np.ndarray:
     x_ND = np.asarray(x_ND)
     if x_ND.ndim != 2 or x_ND.shape[1] == 0 or x_ND.dtype.kind not in "fiub":
         raise UsageError(f"`x` must be numbers (examples, features), but is {x_ND.dtype} {x_ND.shape}.")
     if len(x_ND) < 2:
         raise DataError(f"A head needs at least 2 examples, but there are {len(x_ND)}: label some more.")
-    x_ND = x_ND.astype(np.float64)
-    bad = np.flatnonzero(~np.isfinite(x_ND).all(axis=1))
+    if x_ND.dtype not in (np.float16, np.float32):
+        x_ND = x_ND.astype(np.float64, copy=False)
+    bad = np.concatenate(
+        [
+            start + np.flatnonzero(~np.isfinite(x_ND[start : start + _PIECE]).all(axis=1))
+            for start in range(0, len(x_ND), _PIECE)
+        ]
+    )
     if len(bad):
         raise DataError(
             f"Features must be finite, but {len(bad)} of {len(x_ND)} rows hold NaN or infinite values "

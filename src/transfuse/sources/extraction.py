@@ -78,6 +78,52 @@ def features(
     return found[depth] if isinstance(depth, str) else found
 
 
+def keep(
+    source: Opened,
+    task: Task,
+    split: str,
+    found: Mapping[str, Features],
+    *,
+    run: Run | None = None,
+    cache: Path | str | None = None,
+) -> None:
+    """Write features of a whole split, put together from those of its parts, to where `features` will find them.
+
+    found: by depth, rows in the order of the split, all of one precision. What is cached already stays as it is.
+    Raises `UsageError` when the rows are not those of the split, `StorageError` when the cache's disk is full.
+    """
+    device = device_of((run or Run()).device)
+    folder = Path(cache or feature_cache.default_folder())
+    for depth, features_ in found.items():
+        job = _Job(
+            source=source.source,
+            opened=source,
+            examples=task.splits[chosen("split", split, task.splits)],
+            seed=task.seed,
+            augmentation=NONE,
+            views=0,
+            pooled=True,
+            device=device,
+            precision=features_.precision,
+            label=f"{task.name}, {split}",
+        )
+        if len(features_.x_ND) != job.rows:
+            raise UsageError(f"Features must have a row an example ({job.rows}), but have {len(features_.x_ND)}.")
+        path = feature_cache.path_of(folder, job.identity(depth))
+        if feature_cache.opened(path) is None:
+            said = {"source": job.source.reference, "examples": job.label, "precision": job.precision, "depth": depth}
+            planned = feature_cache.Planned(path=path, shape=features_.x_ND.shape, description=said)
+            feature_cache.written([planned], _copying(features_))
+
+
+def _copying(found: Features) -> feature_cache.Fill:
+    def fill(arrays: Sequence[np.memmap]) -> Mapping[str, Any]:
+        arrays[0][:] = found.x_ND
+        return {"deviation": found.deviation}
+
+    return fill
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Job:
     """One extraction, without its depths."""

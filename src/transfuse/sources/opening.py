@@ -23,7 +23,11 @@ from transfuse.sources.network import head_from
 from transfuse.weights import gate, matching
 from transfuse.weights.matching import Match
 
-COMPOSITES = {"depths": "transfuse.sources.depths:rebuilt", "side": "transfuse.sources.sides:rebuilt"}
+COMPOSITES = {
+    "depths": "transfuse.sources.depths:rebuilt",
+    "side": "transfuse.sources.sides:rebuilt",
+    "fused": "transfuse.sources.fused:rebuilt",
+}
 """Bodies made of bodies, by the name of their entry in a builder."""
 
 

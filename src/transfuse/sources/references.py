@@ -8,8 +8,10 @@ builtin[:NAME]                    inside this package
 FOLDER                            a saved Model
 """
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,19 @@ def find(
     if kind == "builtin":
         return _builtin(rest, options)
     return _file(text, rest, trust_code, options)
+
+
+def told_apart(found: Iterable[Source]) -> list[Source]:
+    """The sources, where two have one name the later ones with their reference or a number beside it."""
+    named: dict[str, Source] = {}
+    for source in found:
+        names = itertools.chain(
+            (source.name, f"{source.name} ({source.reference})"),
+            (f"{source.name} ({number})" for number in itertools.count(2)),
+        )
+        name = next(name for name in names if name not in named)
+        named[name] = replace(source, name=name)
+    return list(named.values())
 
 
 def _timm(reference: str, name: str, options: Mapping[str, Any], *, random: bool) -> Source:

@@ -76,6 +76,19 @@ def inspect(listing: Listing, run: Run | None = None) -> tuple[Listing, Looks]:
     return kept(listing, [place for place, _ in good], *warnings), seen
 
 
+def digests_of(items: Sequence[Any]) -> tuple[str, ...]:
+    """The digests by which a Task knows these pictures (`Examples.digests`).
+
+    Raises `DataError` naming the first that cannot be read.
+    """
+    with ThreadPoolExecutor(default_workers(), "reading") as pool:
+        looks = list(pool.map(_looked, items))
+    bad = [look for look in looks if isinstance(look, str)]
+    if bad:
+        raise DataError(f"{len(bad)} of {len(looks)} pictures cannot be read. The first: {bad[0]}")
+    return tuple(look.digest for look in looks if isinstance(look, _Look))
+
+
 def _warnings(listing: Listing, looks: Sequence[_Look | str], bad: list[int]) -> list[DataWarning]:
     warnings = []
     if bad:

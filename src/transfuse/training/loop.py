@@ -201,7 +201,9 @@ class _Loop:
             return "time" if late else ""
         self._validate()
         self._save()
-        self.run.watch({"stage": "training", "done": step, "total": self.fit.steps, "text": self._text()})
+        score = self.progress["history"][-1]["score"]
+        event = {"stage": "training", "done": step, "total": self.fit.steps, "text": self._text(), "score": score}
+        self.run.watch(event)
         if self.fit.target and self.progress["best"]["score"] >= self.fit.target:
             return "target"
         if self.fit.patience and self.progress["since_best"] >= self.fit.patience:

@@ -78,32 +78,44 @@ def chosen_loss(kind: Kind, fit: Fit) -> Loss:
 
 def example_weights(task: Task, fit: Fit) -> np.ndarray:
     """Weight of each training example, float32 (N,), mean 1: the user's weights times those of its class."""
+    weights_N = raw_weights(task, fit)
+    return (weights_N / weights_N.mean()).astype(np.float32)
+
+
+def raw_weights(task: Task, fit: Fit) -> np.ndarray:
+    """The same, float64, before they are divided by their mean."""
     train = task.splits["train"]
     weights_N = np.ones(len(train)) if train.weights is None else train.weights.astype(float)
-    weights_N = weights_N * _of_classes(task, fit)
+    weights_N = weights_N * spread_over(train.targets, class_factors(task, fit))
     total = weights_N.sum()
     if not np.isfinite(total) or total <= 0 or (weights_N < 0).any():
         raise UsageError(
             "Example and class weights must be finite, not negative, and not all zero on the training split."
         )
-    return (weights_N / weights_N.mean()).astype(np.float32)
+    return weights_N
 
 
-def _of_classes(task: Task, fit: Fit) -> np.ndarray:
-    targets = task.splits["train"].targets
+def class_factors(task: Task, fit: Fit) -> np.ndarray:
+    """What the examples of each class count, (C,): 1 unless `fit.class_weights` says otherwise."""
     if fit.class_weights == "equal":
-        return np.ones(len(targets))
+        return np.ones(len(task.classes))
     if task.kind == "regression":
         raise UsageError("`class_weights` go with classes, but this task is a regression.")
-    if isinstance(fit.class_weights, str):
-        chosen("kind of class weights", fit.class_weights, ("equal", "balanced"))
-        counts_C = targets.sum(0) if targets.ndim == 2 else np.bincount(targets, minlength=len(task.classes))
-        weights_C = len(targets) / (len(task.classes) * np.maximum(counts_C, 1))
-    else:
+    if not isinstance(fit.class_weights, str):
         for name in fit.class_weights:
             chosen("class", name, task.classes)
-        weights_C = np.array([fit.class_weights.get(name, 1.0) for name in task.classes])
+        return np.array([fit.class_weights.get(name, 1.0) for name in task.classes])
+    chosen("kind of class weights", fit.class_weights, ("equal", "balanced"))
+    targets = task.splits["train"].targets
+    counts_C = targets.sum(0) if targets.ndim == 2 else np.bincount(targets, minlength=len(task.classes))
+    return len(targets) / (len(task.classes) * np.maximum(counts_C, 1))
+
+
+def spread_over(targets: np.ndarray, factors_C: np.ndarray) -> np.ndarray:
+    """The factor of each example's class (N,); for labels the mean over those that it has, 1 where it has none."""
     if targets.ndim == 1:
-        return weights_C[targets]
-    labels_N = np.maximum(targets.sum(1), 1)
-    return np.where(targets.sum(1) > 0, (targets @ weights_C) / labels_N, 1.0)
+        return factors_C[targets]
+    if (factors_C == 1).all():  # regression, too
+        return np.ones(len(targets))
+    labels_N = targets.sum(1)
+    return np.where(labels_N > 0, (targets @ factors_C) / np.maximum(labels_N, 1), 1.0)

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 from torch import nn
 
 from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Preprocessing
+from transfuse.probing.learnt import Learnt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,3 +45,7 @@ class Outcome:
     """Plain values found on the way: the searched rate, the kept alpha, tensors loaded."""
     interrupted: bool = False
     licence: str = "unknown"
+    out_of_fold_NC: np.ndarray | None = None
+    """Of a frozen source: answers on the training split (N, C), each by a head that was fitted without that example."""
+    learnt: Learnt | None = None
+    """What a probe's head was made of."""

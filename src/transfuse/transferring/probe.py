@@ -11,6 +11,7 @@ from transfuse.sources.network import Network
 from transfuse.sources.opening import open_source
 from transfuse.training.options import Fit
 from transfuse.transferring.outcome import HeadShape, Outcome
+from transfuse.transferring.remembering import remembered
 from transfuse.transferring.starting import Depths, Solver, loaded, probed, seeded_head, set_linear
 from transfuse.transferring.targets import scored, target_scale
 
@@ -23,11 +24,13 @@ def probe(
     fit: Fit = Fit(),
     depths: Depths = "auto",
     solver: Solver = "auto",
+    remember: bool = False,
 ) -> Outcome:
     """A linear head on the source's frozen, pooled features; calibrated by out-of-fold logits.
 
     `depths` is `final`, `several` or `many` (up to 4 or 12 depths side by side) or `auto`; `solver` is `ridge` (closed
-    form), `logistic` or `auto`. `auto` takes what has the lowest out-of-fold loss.
+    form), `logistic` or `auto`. `auto` takes what has the lowest out-of-fold loss. `remember` keeps the sums behind
+    the head, for `update` and `forget`; they are personal data where the examples are.
     """
     found = probed(open_source(source, seed=fit.seed), task, fit=fit, run=run, depths=depths, solver=solver)
     opened, head = found.opened, found.head
@@ -50,4 +53,6 @@ def probe(
             "out_of_fold": {PRIMARY[task.kind]: out_of_fold[PRIMARY[task.kind]], "loss": out_of_fold["loss"]},
         },
         licence=source.licence,
+        out_of_fold_NC=outputs_NC,
+        learnt=remembered(found, task, fit) if remember else None,
     )

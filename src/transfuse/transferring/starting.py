@@ -22,7 +22,7 @@ from transfuse.sources.opening import Opened, open_source
 from transfuse.training.losses import example_weights
 from transfuse.training.options import Fit
 from transfuse.transferring.outcome import HeadShape
-from transfuse.transferring.targets import target_scale
+from transfuse.transferring.targets import TargetScale, target_scale
 
 Depths = Literal["auto", "final", "several", "many"]
 COUNTS = {"final": 1, "several": 4, "many": 12}
@@ -57,6 +57,8 @@ class Probed:
     opened: Opened
     """With the body whose features the head takes."""
     head: Head
+    x_ND: np.ndarray
+    """Features of the training split that the head was fitted to."""
     precision: str
     """Number format in which the features were computed."""
     deviation: float | None
@@ -124,17 +126,18 @@ def probed(
     side_by_side = {names: np.concatenate([found[name].x_ND for name in names], axis=1) for names in wanted}
     names = wanted[0]
     if len(wanted) > 1:
-        names = min(wanted, key=lambda names: _fitted(side_by_side[names], task, fit, "ridge").score)
-    head = _fitted(side_by_side[names], task, fit, solver)
+        names = min(wanted, key=lambda names: fitted(side_by_side[names], task, fit, "ridge").score)
     return Probed(
         opened=opened if names == (FINAL,) else deep(opened, names),
-        head=head,
+        head=fitted(side_by_side[names], task, fit, solver),
+        x_ND=side_by_side[names],
         precision=found[FINAL].precision,
         deviation=found[FINAL].deviation,
     )
 
 
-def _fitted(x_ND: np.ndarray, task: Task, fit: Fit, solver: Solver) -> Head:
+def fitted(x_ND: np.ndarray, task: Task, fit: Fit, solver: Solver) -> Head:
+    """The cross-validated head on features of the training split."""
     train = task.splits["train"]
     return fit_head(
         x_ND,
@@ -150,13 +153,19 @@ def _fitted(x_ND: np.ndarray, task: Task, fit: Fit, solver: Solver) -> Head:
 
 def set_linear(head: nn.Module, probe: Head, task: Task) -> None:
     """Write the probe's weights, over its temperature, into a linear head; regression in standardised units."""
-    weight_CD, bias_C = probe.weight_CD.astype(np.float64), probe.bias_C.astype(np.float64)
-    scale = target_scale(task)
+    write_linear(head, (probe.weight_CD, probe.bias_C), probe.temperature, target_scale(task))
+
+
+def write_linear(
+    head: nn.Module, solution: tuple[np.ndarray, np.ndarray], temperature: float, scale: TargetScale | None
+) -> None:
+    """Write weights (C, D) and bias (C,) over a temperature into a linear head; regression in units of `scale`."""
+    weight_CD, bias_C = (part.astype(np.float64) for part in solution)
     if scale is not None:
         mean_C, deviation_C = np.asarray(scale[0]), np.asarray(scale[1])
         weight_CD, bias_C = weight_CD / deviation_C[:, None], (bias_C - mean_C) / deviation_C
     else:
-        weight_CD, bias_C = weight_CD / probe.temperature, bias_C / probe.temperature
+        weight_CD, bias_C = weight_CD / temperature, bias_C / temperature
     linear = next(module for module in head.modules() if isinstance(module, nn.Linear))
     with torch.no_grad():
         linear.weight.copy_(torch.from_numpy(weight_CD))

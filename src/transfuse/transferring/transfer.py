@@ -86,6 +86,7 @@ def as_model(outcome: Outcome, task: Task, step: Step, name: str) -> Model:
         target_scale=outcome.target_scale,
         provenance=step,
         licence=outcome.licence,
+        learnt=outcome.learnt,
     )
 
 
