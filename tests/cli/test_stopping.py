@@ -45,9 +45,13 @@ def checkpoint(here: Path) -> bool:
     return any((here.parent / "cache" / "runs").glob("*/training.safetensors"))
 
 
-def test_after_a_kill_the_same_command_goes_on_to_the_same_weights(
-    transfuse, start, here, photos, source, trained, monkeypatch
-):
+def finished(child: subprocess.Popen, here: Path) -> str:
+    """What the command said, once it has ended well."""
+    assert child.wait(PATIENCE) == 0, (here / "err.txt").read_text()
+    return (here / "err.txt").read_text()
+
+
+def test_after_a_kill_the_same_command_goes_on_to_the_same_weights(start, here, photos, source, trained, monkeypatch):
     arguments = ("transfer", source, photos, "--out", "m", *trained, "--steps", 80, "--patience", 0,
                  "--augmentation", "light")  # fmt: skip
     child = start(*arguments)
@@ -55,14 +59,12 @@ def test_after_a_kill_the_same_command_goes_on_to_the_same_weights(
     child.send_signal(signal.SIGKILL)
     assert child.wait(PATIENCE) == -signal.SIGKILL
     assert checkpoint(here) and not (here / "m").exists()
-    resumed = transfuse(*arguments)
-    assert resumed.code == 0 and "resumed" in resumed.err
+    assert "resumed" in finished(start(*arguments), here)
     assert not checkpoint(here)
     first = of_file(here / "m" / "model.safetensors")
 
     monkeypatch.setenv("TRANSFUSE_CACHE", str(here.parent / "another cache"))
-    whole = transfuse(*arguments)
-    assert whole.code == 0 and "resumed" not in whole.err
+    assert "resumed" not in finished(start(*arguments), here)
     assert of_file(here / "m" / "model.safetensors") == first
 
 

@@ -217,3 +217,41 @@ def test_steps_and_rate_must_be_set(change):
 def test_something_must_move():
     with pytest.raises(UsageError, match="At least one parameter"):
         trained(moves=Moves(groups=()))
+
+
+def test_a_resumed_network_of_convolutions_ends_with_the_same_weights(tmp_path: Path):
+    """Convolutions lie channels-last in memory, and so must what the optimiser remembers of them."""
+
+    class Killed(BaseException):
+        pass
+
+    def stop_at_5(event):
+        if event["done"] == 5:
+            raise Killed
+
+    def convolved(run: Run) -> nn.Module:
+        generator = torch.Generator().manual_seed(0)
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
+        pictures = torch.rand(16, 3, 9, 9, generator=generator).numpy()
+        batches = Batches(
+            inputs=Activations(pictures), targets=torch.arange(16) % 5, weights_N=np.ones(16, np.float32),
+            batch_size=8, seed=0,
+        )  # fmt: skip
+        fit = replace(FIT, steps=8, validate_every=4, batch_size=8)
+
+        def later_is_better(net: nn.Module) -> dict[str, float]:
+            return {"score": time.monotonic(), "loss": 0.0}
+
+        train(network, batches, objective=objective, moves=everything_moves(network), validate=later_is_better,
+              fit=fit, run=run)  # fmt: skip
+        return network
+
+    whole = convolved(Run())
+    with pytest.raises(Killed):
+        convolved(Run(checkpoints=tmp_path, watch=stop_at_5))
+    resumed = convolved(Run(checkpoints=tmp_path))
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name

@@ -145,14 +145,15 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def assignments(texts: tuple[str, ...]) -> dict[str, Any]:
-    """`NAME=VALUE` pairs; values are Python literals or else text."""
+    """`NAME=VALUE` pairs; values are Python literals, `true` and `false`, or else text."""
     found = {}
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator:
             raise UsageError(f"`--set` must be given as NAME=VALUE, but is '{text}'.")
         try:
-            found[name] = ast.literal_eval(value)
+            words = {"true": True, "false": False}
+            found[name] = words[value] if value in words else ast.literal_eval(value)
         except (ValueError, SyntaxError):
             found[name] = value
     return found

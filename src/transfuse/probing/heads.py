@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from transfuse.core.errors import UsageError
+from transfuse.core.errors import DataError, UsageError
 from transfuse.core.nouns import Kind
 from transfuse.core.tables import chosen
 from transfuse.probing import logistic, ridge
@@ -224,10 +224,15 @@ def _logistic(problem: Problem) -> _Tried:
 
 
 def _judged(problem: Problem, method: str, tried: _Tried) -> tuple[tuple[PathPoint, ...], int, Array]:
-    """The path with its scores, the best point, and the out-of-fold logits of that one."""
+    """The path with its scores, the best point, and the out-of-fold logits of that one.
+
+    It ends where a solution is no longer finite, which hardly any penalty and very unequal weights can bring about.
+    """
     path: tuple[PathPoint, ...] = ()
     best, best_NC, sharpness = -1, np.zeros_like(problem.targets_NC), 0.0
     for strength, held_NC, certificate in zip(tried.strengths, tried.held, tried.certificates, strict=True):
+        if not np.isfinite(held_NC).all():
+            break
         if problem.kind == "regression":
             losses = ((held_NC - problem.targets_NC) ** 2).mean(axis=1)
         else:
@@ -235,6 +240,8 @@ def _judged(problem: Problem, method: str, tried: _Tried) -> tuple[tuple[PathPoi
         path = (*path, replace(_point(problem, method, strength, losses), certificate=certificate))
         if best != _best(path):
             best, best_NC = _best(path), held_NC.astype(np.float64)
+    if not path:
+        raise DataError(f"No {method} head could be fitted: look at the features and the weights of the examples.")
     return path, best, best_NC
 
 

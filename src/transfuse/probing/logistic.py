@@ -1,4 +1,4 @@
-"""Logistic regression, multinomial or one binary problem a column: whole path of strengths, all folds at once, certified.
+"""Logistic regression, multinomial or a binary problem a column: whole paths, all folds at once, certified.
 
 For rows x_n with weights w that sum to 1, it minimises
     F(V, b) = sum_n w_n loss(t_n, (x_n / scale)·V + b) + strength / 2 ||V||^2
@@ -139,8 +139,7 @@ def logistic_fit(
     if start is not None:
         start = (np.diff(start[0], axis=0), np.diff(start[1])) if two else start
         strengths = strengths[-1:]
-    for found in solve_path(rows, _first(rows, start), _halved(strengths, two), tolerance):
-        pass
+    *_, found = solve_path(rows, _first(rows, start), _halved(strengths, two), tolerance)
     weight_KCD, bias_KC = _unfolded(rows, found.known.slope_KCP)
     weight_CD, bias_C = _doubled(weight_KCD[0], bias_KC[0], two)
     return LogisticFit(

@@ -80,7 +80,8 @@ def remember(memory: Memory, moved_KX: Tensor, changed_KX: Tensor, gradient_KX: 
     product_K, square_K = (moved_KX * changed_KX).sum(1).double(), (changed_KX * scaled_KX).sum(1).double()
     limit_K = 1e-10 * moved_KX.norm(dim=1) * changed_KX.norm(dim=1)
     valid_K1 = (product_K > limit_K)[:, None]
-    moved_KM, scaled_KM = _times(memory.moved_KMX, changed_KX)[:, order], _times(memory.changed_KMX, scaled_KX)[:, order]
+    moved_KM = _times(memory.moved_KMX, changed_KX)[:, order]
+    scaled_KM = _times(memory.changed_KMX, scaled_KX)[:, order]
     for carried_KM, by_KM in ((memory.ahead_KM, moved_KM), (memory.pull_KM, scaled_KM)):
         carried_KM[:, :-1] = carried_KM[:, 1:] + by_KM[:, :-1]
     moved_KM[:, -1], scaled_KM[:, -1] = torch.where(valid_K1[:, 0], product_K, 1.0), square_K

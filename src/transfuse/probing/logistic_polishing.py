@@ -6,7 +6,6 @@ alone a pass costs next to nothing, and a few of them bring a certificate down f
 Letters: see `logistic_rows.py`; T the leading directions and the intercept, X = C · T.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch

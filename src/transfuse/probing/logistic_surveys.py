@@ -13,6 +13,7 @@ Letters: see `logistic_rows.py`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -151,7 +152,7 @@ def _kept(rows: Rows, l_aCn: Tensor, live_aC: Tensor) -> Tensor:
     return l_aCn
 
 
-def _of(block: Block, left_n: "torch.Tensor | object") -> object:
+def _of(block: Block, left_n: Any) -> Any:
     """Places in `x_ND` of some of a block's examples."""
     return left_n if isinstance(block.rows_n, slice) else block.rows_n[left_n]
 
@@ -161,7 +162,8 @@ def _balance(rows: Rows, known: Survey, active: list[int]) -> Tensor:
 
     The first ones in float32; the last one, with the curvature of the one before, in float64.
     """
-    shift_KC, inverse_KCC, last = torch.zeros_like(known.curvature_KC), None, False
+    shift_KC, last = torch.zeros_like(known.curvature_KC), False
+    inverse_KCC = torch.empty(0)
     for sweep in range(_SWEEPS):
         last = last or sweep == _SWEEPS - 1
         imbalance_KC, hessian_KCC = _imbalance(rows, known, shift_KC, active, last)

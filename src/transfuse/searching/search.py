@@ -13,7 +13,7 @@
 Akiba et al., "Optuna", arXiv 1907.10902. Knows nothing of what a score is. With a folder (`run.checkpoints`) a search
 that was killed goes on where it was: what was finished stays, a trial that was cut off starts again with its options,
 and the trials after it are those that would have been. Other processes may work on the same folder at the same time.
-Siblings: `halving.py` for a short list of candidates, `cross_validating.py` for scores of several folds.
+Sibling: `cross_validating.py` for scores of several folds.
 """
 
 import math

@@ -72,7 +72,11 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     document = optimizer.state_dict()
     document["state"] = {}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for name, tensor in tensors.items():
         place, entry = name.split(".", 1)
+        like = parameters[int(place)]
+        if tensor.shape == like.shape:  # laid out as the parameter is: the fused step goes through memory
+            tensor = torch.empty_like(like).copy_(tensor)
         document["state"].setdefault(int(place), {})[entry] = tensor
     optimizer.load_state_dict(document)
