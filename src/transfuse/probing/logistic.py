@@ -22,7 +22,7 @@ from torch import Tensor
 
 from transfuse.core.nouns import Kind
 from transfuse.core.tables import chosen
-from transfuse.probing.logistic_rows import NONE_HELD, Rows, make_rows
+from transfuse.probing.logistic_rows import NONE_HELD, Rows, for_all, make_rows
 from transfuse.probing.logistic_solving import solve_path
 from transfuse.sources.precision import has_native_bfloat16
 
@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 STRENGTHS: tuple[float, ...] = tuple(float(s) for s in np.logspace(1, -5, 13))
-_ROUGH = 1e-6
+_ROUGH = 1e-5
 """Tolerances down to which float32 products, with a measured error, are good enough for certificates."""
 
 
@@ -50,6 +50,8 @@ class LogisticPath:
     """Exact passes over the rows."""
     passes: float
     """Cheap passes over the rows."""
+    rows: Rows
+    """The examples, prepared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,23 +96,26 @@ def logistic_cv(
         precision: Of the search, not of its certificate; `auto` is bfloat16 where the processor multiplies it.
     """
     problem = _problem(x_ND, targets_NC, weights_N, fold_N, kind, scale_D, precision, _folds(fold_N), tolerance)
+    columns = targets_NC.shape[1]
+    held_JNC: NDArray[np.float32] = np.empty((len(strengths), len(x_ND), columns), dtype=np.float32)
     heads: list[tuple[np.ndarray, np.ndarray]] = []
-    held: list[np.ndarray] = []
     certificates: list[np.ndarray] = []
-    for found in solve_path(problem.rows, _first(problem.rows), _halved(strengths, problem.two), tolerance):
+    solutions = solve_path(problem.rows, _first(problem.rows), _halved(strengths, problem.two), tolerance)
+    for held_NC, found in zip(held_JNC, solutions, strict=True):
+        out_NC = found.known.held_NC.numpy()
+        held_NC[:] = out_NC * [-0.5, 0.5] if problem.two else out_NC
         weight_KCD, bias_KC = _unfolded(problem.rows, found.known.slope_KCP)
         heads.append(_doubled(weight_KCD.mean(axis=0), bias_KC.mean(axis=0), problem.two))
-        held.append(found.known.held_NC.numpy().copy())
         certificates.append(found.certificate_K.numpy())
-    held_JNC = np.stack(held)
     return LogisticPath(
         strengths=tuple(strengths),
-        held_JNC=np.concatenate([-0.5 * held_JNC, 0.5 * held_JNC], axis=2) if problem.two else held_JNC,
+        held_JNC=held_JNC,
         certificate_JK=np.stack(certificates),
         weight_JCD=np.stack([weight_CD for weight_CD, _ in heads]).astype(np.float32),
         bias_JC=np.stack([bias_C for _, bias_C in heads]),
         surveys=found.surveys,
         passes=found.passes,
+        rows=problem.rows,
     )
 
 
@@ -125,17 +130,24 @@ def logistic_fit(
     tolerance: float = 1e-6,
     precision: Precision = "auto",
     start: tuple[np.ndarray, np.ndarray] | None = None,
+    like: LogisticPath | None = None,
 ) -> LogisticFit:
     """Fit all rows at the last of the strengths; the ones before it, or a `start`, warm it up.
 
     Args:
         start: Weights (C, D) and bias (C,) to begin with: an entry of `LogisticPath.weight_JCD` and `bias_JC`.
+        like: A path over the same examples, targets, weights and scale, whose preparations are used again.
 
     The other arguments are those of `logistic_cv`.
     """
-    nowhere_N = np.zeros(len(x_ND), dtype=np.int64)
-    problem = _problem(x_ND, targets_NC, weights_N, nowhere_N, kind, scale_D, precision, (NONE_HELD,), tolerance)
-    rows, two = problem.rows, problem.two
+    if like is None:
+        nowhere_N = np.zeros(len(x_ND), dtype=np.int64)
+        problem = _problem(x_ND, targets_NC, weights_N, nowhere_N, kind, scale_D, precision, (NONE_HELD,), tolerance)
+        rows, two = problem.rows, problem.two
+    else:
+        two = _two(kind, targets_NC)
+        weights_N = np.asarray(weights_N, dtype=np.float64)
+        rows = for_all(like.rows, targets_NC[:, 1:] if two else targets_NC, weights_N, tolerance < _ROUGH)
     if start is not None:
         start = (np.diff(start[0], axis=0), np.diff(start[1])) if two else start
         strengths = strengths[-1:]
@@ -172,7 +184,7 @@ def _problem(
     chosen("precision", precision, ("auto", "float32", "bfloat16"))
     if precision == "auto":
         precision = "bfloat16" if has_native_bfloat16(torch.device("cpu")) else "float32"
-    two = kind == "single-label" and targets_NC.shape[1] == 2
+    two = _two(kind, targets_NC)
     rows = make_rows(
         x_ND,
         targets_NC[:, 1:] if two else targets_NC,
@@ -185,6 +197,10 @@ def _problem(
         exact=tolerance < _ROUGH,
     )
     return _Problem(rows=rows, two=two)
+
+
+def _two(kind: Kind, targets_NC: np.ndarray) -> bool:
+    return kind == "single-label" and targets_NC.shape[1] == 2
 
 
 def _folds(fold_N: np.ndarray) -> tuple[int, ...]:

@@ -80,8 +80,10 @@ def remember(memory: Memory, moved_KX: Tensor, changed_KX: Tensor, gradient_KX: 
     product_K, square_K = (moved_KX * changed_KX).sum(1).double(), (changed_KX * scaled_KX).sum(1).double()
     limit_K = 1e-10 * moved_KX.norm(dim=1) * changed_KX.norm(dim=1)
     valid_K1 = (product_K > limit_K)[:, None]
-    moved_KM = _times(memory.moved_KMX, changed_KX)[:, order]
-    scaled_KM = _times(memory.changed_KMX, scaled_KX)[:, order]
+    moved_KM, scaled_KM = (
+        _times(memory.moved_KMX, changed_KX)[:, order],
+        _times(memory.changed_KMX, scaled_KX)[:, order],
+    )
     for carried_KM, by_KM in ((memory.ahead_KM, moved_KM), (memory.pull_KM, scaled_KM)):
         carried_KM[:, :-1] = carried_KM[:, 1:] + by_KM[:, :-1]
     moved_KM[:, -1], scaled_KM[:, -1] = torch.where(valid_K1[:, 0], product_K, 1.0), square_K
@@ -117,3 +119,18 @@ def direction(memory: Memory, gradient_KX: Tensor, inverse_KX: Tensor) -> Tensor
 def _times(a_KMX: Tensor, b_KX: Tensor) -> Tensor:
     """Products of matrices and vectors; a loop, since a batched product with one column is ten times slower."""
     return torch.stack([a_MX @ b_X for a_MX, b_X in zip(a_KMX, b_KX, strict=True)]).double()
+
+
+def smoothed(
+    smooth_KX: tuple[Tensor, Tensor], there_KX: tuple[Tensor, Tensor], measure_KX: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Step and gradient on the line from a smooth place to a new one, where the measured gradient is smallest.
+
+    L-BFGS lowers the objective while its gradient goes up and down; a bound needs a small gradient. Minimal residual
+    smoothing: Zhou and Walker, "Residual smoothing techniques for iterative methods", 1994.
+    """
+    (step_KX, gradient_KX), change_KX = smooth_KX, there_KX[1] - smooth_KX[1]
+    weighted_KX = change_KX * measure_KX
+    share_K = -(weighted_KX * gradient_KX).sum(1) / (weighted_KX * change_KX).sum(1).clamp_min(1e-38)
+    share_K1 = share_K.clamp(0.0, 1.0)[:, None]
+    return step_KX + share_K1 * (there_KX[0] - step_KX), gradient_KX + share_K1 * change_KX

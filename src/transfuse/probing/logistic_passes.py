@@ -10,6 +10,7 @@ Letters: see `logistic_rows.py`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,7 +68,8 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
     """Matrix product; by numpy's BLAS where it can, which is a fifth faster in these shapes than torch's."""
     if a.dtype == torch.bfloat16:
         return a @ b
-    return torch.from_numpy(a.numpy() @ b.numpy())
+    with np.errstate(over="ignore", invalid="ignore"):  # a step that goes too far is found by its slope, and shortened
+        return torch.from_numpy(a.numpy() @ b.numpy())
 
 
 def rounded(rows: Rows, way_KX: Tensor) -> Tensor:
@@ -93,7 +95,9 @@ def change(
             new_aCn.copy_(logits(at(inward_KCQ, on), wide(rows, block) if leap else z_nQ))
             if not (length_K == 1).all():
                 new_aCn *= length_K[on][:, None, None]
-            moved = _moved(rows.kind, at(block.narrow_an, where), at(p.here[i], where), new_aCn.exp2_())
+            moved = (_moved_exactly if rows.exact else _moved)(
+                rows.kind, at(block.narrow_an, where), at(p.here[i], where), new_aCn
+            )
             if not whole:
                 p.tried[i][where] = new_aCn
             sums = _added(sums, len(way_KCP), on, products(moved.to(rows.dtype), z_nQ))
@@ -118,11 +122,24 @@ def take(rows: Rows, p: Probabilities, taken: Sequence[int]) -> None:
             p.here[i][where] = p.tried[i][where]
 
 
-def _moved(kind: Kind, weight_an: Tensor, p_aCn: Tensor, power_aCn: Tensor) -> Tensor:
-    """Change of the weighted probabilities; 2^change of the logits becomes the new probabilities, in place."""
-    power_aCn *= p_aCn
+def _moved(kind: Kind, weight_an: Tensor, p_aCn: Tensor, change_aCn: Tensor) -> Tensor:
+    """Change of the weighted probabilities; the logits' change (in powers of 2) becomes new probabilities in place."""
+    power_aCn = change_aCn.exp2_().mul_(p_aCn)
     if kind == "single-label":
         power_aCn *= (weight_an / power_aCn.sum(1).clamp_min_(1e-38))[:, None]
         return power_aCn - p_aCn
     power_aCn /= power_aCn + (1.0 - p_aCn)
     return (power_aCn - p_aCn).mul_(weight_an[:, None])
+
+
+def _moved_exactly(kind: Kind, weight_an: Tensor, p_aCn: Tensor, change_aCn: Tensor) -> Tensor:
+    """The same with full relative precision of small changes, at twice the price."""
+    grown_aCn = torch.expm1(change_aCn / _LOG2E).mul_(p_aCn)
+    if kind == "single-label":
+        mean_an = grown_aCn.sum(1) / weight_an.clamp_min(1e-38)
+        moved = (grown_aCn - p_aCn * mean_an[:, None]) / (1.0 + mean_an)[:, None]
+        torch.add(p_aCn, moved, out=change_aCn)
+        return moved
+    moved = grown_aCn * (1.0 - p_aCn) / (1.0 + grown_aCn)
+    torch.add(p_aCn, moved, out=change_aCn)
+    return moved.mul_(weight_an[:, None])

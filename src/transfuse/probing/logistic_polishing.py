@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from transfuse.probing.logistic_memory import Memory, begin, direction, empty, penalise, remember
+from transfuse.probing.logistic_memory import Memory, begin, direction, empty, penalise, remember, smoothed
 from transfuse.probing.logistic_passes import Probabilities, at, logits, places, products
 from transfuse.probing.logistic_rows import Rows
 
@@ -48,12 +48,13 @@ def polish(
     loss_KX = _sweep(rows, p, active, curvature_KC)
     inverse_KX = 1.0 / ((curvature_KC.clamp_min(_FLAT)[..., None] * rows.value_P[top]).flatten(1) + strength * ones_X)
     slope_KX = slope_KCP[..., top].flatten(1).float()
-    start_KX, gradient_KX = slope_KX.clone(), loss_KX + strength * ones_X * slope_KX
+    everyone, start_KX, gradient_KX = active, slope_KX.clone(), loss_KX + strength * ones_X * slope_KX
     penalise(last.memory, (strength - last.strength) * ones_X)
     begin(last.memory, gradient_KX, inverse_KX)
-    memory = last.memory
+    memory, smooth = last.memory, (slope_KX.clone(), gradient_KX)
+    measure_KX = (ones_X / (2 * strength)).expand_as(slope_KX)
     for _ in range(_SWEEPS):
-        bound_K = (gradient_KX.square() * ones_X).sum(1) / (2 * strength)
+        bound_K = (smooth[1].square() * measure_KX).sum(1)
         active = [k for k in active if bound_K[k] > aim_K[k]]
         if not active:
             break
@@ -64,8 +65,9 @@ def polish(
         there_KX = gradient_KX.clone()
         there_KX[active] = (_sweep(rows, p, active) + strength * ones_X * slope_KX)[active]
         memory = remember(memory, step_KX, there_KX - gradient_KX, there_KX, inverse_KX)
-        gradient_KX = there_KX
-    slope_KCP[..., top] += (slope_KX - start_KX).view(shape).double()
+        gradient_KX, smooth = there_KX, smoothed(smooth, (slope_KX, there_KX), measure_KX)
+    _move(rows, p, (smooth[0] - slope_KX).view(shape), everyone)
+    slope_KCP[..., top] += (smooth[0] - start_KX).view(shape).double()
     return Polisher(memory=memory, strength=strength)
 
 

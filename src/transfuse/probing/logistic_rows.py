@@ -11,7 +11,7 @@ K problems (one for every fold that is held out), a those problems that learn fr
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ NONE_HELD = -1
 """The held-out fold of the problem that learns from all examples."""
 _IN_MEMORY = 1 << 30
 """Bytes of a working copy above which it is made anew in every pass, or kept in a scratch file."""
-_SMALL = 1 << 26
+_SMALL = 1 << 27
 """Bytes up to which a second copy in float32 saves the time to make it anew."""
 _TOP = 64
 """Leading directions that are solved for themselves."""
@@ -174,6 +174,36 @@ def make_rows(
     )
 
 
+def for_all(rows: Rows, targets_NC: np.ndarray, weights_N: Array, exact: bool) -> Rows:
+    """The same examples, targets and weights, for the one problem that learns from all of them."""
+    held, nowhere_N = (NONE_HELD,), np.zeros(len(rows.x_ND), dtype=np.int64)
+    total_K, count_K, share_KC, live_KC = _problems(targets_NC, weights_N, nowhere_N, held, rows.kind)
+    blocks = (
+        _block(
+            block.rows_n,
+            targets_NC,
+            weights_N,
+            nowhere_N,
+            held,
+            narrow_nP=block.narrow_nP,
+            wide_nP=block.wide_nP,
+            top_nT=block.top_nT,
+            sample_mP=block.sample_mP,
+        )
+        for block in rows.blocks
+    )
+    return replace(
+        rows,
+        blocks=tuple(blocks),
+        held=held,
+        total_K=torch.from_numpy(total_K),
+        count_K=torch.from_numpy(count_K),
+        share_KC=torch.from_numpy(share_KC),
+        live_KC=torch.from_numpy(live_KC),
+        exact=exact,
+    )
+
+
 def narrow(rows: Rows, block: Block) -> Tensor:
     """Examples for a cheap pass: coordinates where `rows.turned`, else features."""
     return block.narrow_nP if block.narrow_nP is not None else features(rows, block, torch.float32)
@@ -307,10 +337,10 @@ def _less(x_nD: np.ndarray, mean: Array, out_nD: np.ndarray) -> None:
 
 def _turned(x_nD: np.ndarray, mean: Array, spread_DR: np.ndarray) -> Tensor:
     """Coordinates with a 1 as the last one, in the precision of the directions."""
-    away_nD = np.empty(x_nD.shape, dtype=spread_DR.dtype)
+    away_nD: np.ndarray = np.empty(x_nD.shape, dtype=spread_DR.dtype)
     _less(x_nD, mean, away_nD)
-    z_nP = np.ones((len(x_nD), spread_DR.shape[1] + 1), dtype=spread_DR.dtype)
-    np.matmul(away_nD, spread_DR, out=z_nP[:, :-1])
+    z_nP: np.ndarray = np.ones((len(x_nD), spread_DR.shape[1] + 1), dtype=spread_DR.dtype)
+    z_nP[:, :-1] = away_nD @ spread_DR
     return torch.from_numpy(z_nP)
 
 

@@ -9,19 +9,19 @@ Letters: see `logistic_rows.py`; X = C · P coefficients of a problem, J strengt
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from transfuse.probing.logistic_memory import Memory, begin, direction, empty, penalise, remember
+from transfuse.probing.logistic_memory import Memory, begin, direction, empty, penalise, remember, smoothed
 from transfuse.probing.logistic_passes import change, rounded, take
 from transfuse.probing.logistic_rows import Rows
 from transfuse.probing.logistic_surveys import Survey, blank, certificates, survey
 
 _PAIRS = 12
-_STEPS, _TRIALS, _ROUNDS = 100, 8, 30
-"""At most so many steps between two surveys, trials of a step, surveys of one strength."""
+_STEPS, _TRIALS, _ROUNDS, _STALLED = 100, 8, 40, 4
+"""At most so many steps between two surveys, trials of a step, surveys of one strength, of these without progress."""
 _FLATTER = 0.9
 """A step is taken where the slope along it has at most this share of what it was."""
 _AIM = 0.3
@@ -72,7 +72,7 @@ class _Place:
     """Away from the survey."""
     gradient_KX: Tensor
     smooth_step_KX: Tensor
-    """Between the places so far, where the gradient is smallest; see `_smoothed`."""
+    """Between the places so far, where the gradient is smallest; see `smoothed`."""
     smooth_gradient_KX: Tensor
     objective_K: Tensor
     """About: integrated from the slopes along the steps."""
@@ -101,17 +101,20 @@ def _solve(
     """Search and survey in turn until every problem is certified, or until float64 gives no more."""
     known, surveys, passes, stalled = found.known, found.surveys, found.passes, 0
     certificate_K = certificates(rows, known, strength)[1]
+    best = float("inf")
     for _ in range(_ROUNDS):
         active = torch.nonzero(certificate_K > tolerance).flatten().tolist()
-        if not active or stalled == 2:
+        if not active or stalled == _STALLED:
             break
+        if stalled:  # float32 gives no more
+            rows = replace(rows, exact=True)
         place = _search(_terrain(rows, known, strength), memory, active, ahead_KX, tolerance)
         known.slope_KCP[active] += place.smooth_step_KX[active].view(len(active), *known.slope_KCP.shape[1:])
         survey(rows, known, active, strength, _POLISHED * tolerance * place.objective_K)
-        memory, surveys, passes, before_K = place.memory, surveys + 1, passes + place.passes, certificate_K
+        memory, surveys, passes, ahead_KX = place.memory, surveys + 1, passes + place.passes, None
         certificate_K = certificates(rows, known, strength)[1]
-        stalled = stalled + 1 if (certificate_K > 0.95 * before_K)[active].all() and ahead_KX is None else 0
-        ahead_KX = None
+        worst = float(certificate_K.max())
+        best, stalled = min(best, worst), stalled + 1 if worst > 0.9 * best else 0
     return Found(known=known, certificate_K=certificate_K, surveys=surveys, passes=passes), memory
 
 
@@ -182,20 +185,6 @@ def _bound(on: _Terrain, gradient_KX: Tensor) -> Tensor:
     return (gradient_KX.square() * on.measure_KX).sum(1).double()
 
 
-def _smoothed(on: _Terrain, place: _Place, step_KX: Tensor, gradient_KX: Tensor) -> tuple[Tensor, Tensor]:
-    """Step and gradient on the line from the smooth place to a new one, where the bound is lowest.
-
-    L-BFGS lowers the objective while its gradient goes up and down; the bound needs a small gradient. Minimal residual
-    smoothing: Zhou and Walker, "Residual smoothing techniques for iterative methods", 1994.
-    """
-    change_KX = gradient_KX - place.smooth_gradient_KX
-    weighted_KX = change_KX * on.measure_KX
-    share_K = -(weighted_KX * place.smooth_gradient_KX).sum(1) / (weighted_KX * change_KX).sum(1).clamp_min(1e-38)
-    share_K1 = share_K.clamp(0.0, 1.0)[:, None]
-    step = place.smooth_step_KX + share_K1 * (step_KX - place.smooth_step_KX)
-    return step, place.smooth_gradient_KX + share_K1 * change_KX
-
-
 def _downhill(on: _Terrain, place: _Place, way_KX: Tensor, leap: bool) -> Tensor:
     """The way, or the preconditioned gradient where it does not lead downhill, in the digits that a pass sees."""
     downhill_K = (way_KX * place.gradient_KX).sum(1) < 0
@@ -227,7 +216,8 @@ def _advance(on: _Terrain, place: _Place, way_KX: Tensor, active: list[int], lea
     memory = remember(
         place.memory, step_KX - place.step_KX, gradient_KX - place.gradient_KX, gradient_KX, on.inverse_KX
     )
-    smooth_step_KX, smooth_gradient_KX = _smoothed(on, place, step_KX, gradient_KX)
+    before = place.smooth_step_KX, place.smooth_gradient_KX
+    smooth_step_KX, smooth_gradient_KX = smoothed(before, (step_KX, gradient_KX), on.measure_KX)
     return _Place(
         step_KX=step_KX,
         gradient_KX=gradient_KX,

@@ -5,9 +5,9 @@ the simplex and columns that have the means of the targets,
     F(V, b) - min F <= sum_n s_n KL(p'_n || p_n) + ||sum_n s_n z_n (p'_n - t_n)' + strength V||² / (2 strength).
 Newton steps on the intercepts bring the columns' means of p to those of the targets up to rounding; p' is p, mixed
 with as little of a constant as takes away what is left. Probabilities are float64. The products before and after them
-may be float32: then a sample of the examples is computed in float64 too, and four times the largest error d found in
-its logits costs KL <= max |d|² / 2 (Hoeffding's lemma); the error of its share of the gradient is added, as if all
-other shares' errors pointed the same way.
+may be float32: then a sample of the examples is computed in float64 too, and four times the errors found in its logits
+cost KL <= (largest - smallest error)² / 8 (Hoeffding's lemma); the error of its share of the gradient is added, as if
+all other shares' errors pointed the same way.
 Letters: see `logistic_rows.py`.
 """
 
@@ -26,8 +26,10 @@ from transfuse.probing.logistic_rows import EVERY, Block, Rows, features, inward
 
 _EXCLUDED = -1e30
 """The logit of a class without examples."""
-_SWEEPS, _NEAR = 4, 1e-4
-"""Newton steps on the intercepts in a survey at most, and the size of one after which the next is the last."""
+_SWEEPS, _NARROW = 7, 3
+"""Newton steps on the intercepts in a survey at most, and of these in float32."""
+_NEAR, _BALANCED = 1e-4, 1e-9
+"""The size of a step after which the next is made in float64, and the relative imbalance before the last one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,7 @@ class Survey:
     curvature_KC: Tensor
     """Weighted mean of p (1 - p)."""
     blur_K: Tensor
-    """Largest error found in a sample of logits."""
+    """Mean squared range of the errors that were found in a sample of logits."""
     held_NC: Tensor
     """Float32 logits of every example from the problem that leaves it out."""
     probabilities: Probabilities
@@ -80,6 +82,10 @@ def survey(
     turned = rows.turned_wide and not rows.exact
     for sums in (known.loss_K, known.blur_K, known.curvature_KC, known.missed_K):
         sums[active] = 0.0
+    if rows.kind == "single-label":  # what all classes share costs penalty and changes nothing
+        live_KC1 = rows.live_KC[..., None].double()
+        mean_K1P = (known.slope_KCP * live_KC1).sum(1, keepdim=True) / live_KC1.sum(1, keepdim=True).clamp_min(1)
+        known.slope_KCP[active, :, :-1] -= (mean_K1P * live_KC1)[active, :, :-1]
     _forward(rows, known, active, turned)
     if aim_K is not None and not rows.exact:
         last = known.polisher[0]
@@ -101,8 +107,7 @@ def certificates(rows: Rows, known: Survey, strength: float) -> tuple[Tensor, Te
     reach_K = (1.01 * c * rows.value_P[0] * rows.total_K.max() * 2 / rows.total_K).sqrt()
     logits_K = c + 2 * known.slope_KCP[..., -1].abs().sum(1) + 2 * reach_K * slope.square().sum((1, 2)).sqrt()
     norm_K = gradient.square().sum((1, 2)).sqrt() + known.missed_K + mixed_K * reach_K
-    blurred_K = 8.0 * known.blur_K.square() * (1 if rows.kind == "single-label" else c)
-    gap_K = norm_K.square() / (2 * strength) + mixed_K * logits_K + blurred_K
+    gap_K = norm_K.square() / (2 * strength) + mixed_K * logits_K + 4.0**2 / 8 * known.blur_K
     return objective_K, torch.where(gap_K > 0, gap_K / (objective_K - gap_K).clamp_min(1e-300), 0.0)
 
 
@@ -128,14 +133,18 @@ def _hold(rows: Rows, known: Survey, active: list[int], shift_KC: Tensor, turned
         if where and not rows.exact:
             on = [block.on[w] for w in where]
             here_aCm = at(logit, where)[..., ::EVERY] + shift_KC[on][..., None]
-            blur_a = _difference(rows, logits(known.slope_KCP[on], block.sample_mP), here_aCm, on)
-            known.blur_K[on] = torch.maximum(known.blur_K[on], blur_a)
+            error_aCm = logits(known.slope_KCP[on], block.sample_mP) - here_aCm
+            weight_am = at(block.weight_an, where)[:, ::EVERY]
+            known.blur_K[on] += (_ranges(rows, error_aCm, on) * weight_am).sum(1) * EVERY / rows.total_K[on]
 
 
-def _difference(rows: Rows, a_aCm: Tensor, b_aCm: Tensor, on: list[int]) -> Tensor:
-    """Largest difference of logits (a,), for classes up to a constant."""
-    a_aCm, b_aCm = (_kept(rows, l_aCm, rows.live_KC[on]) for l_aCm in (a_aCm, b_aCm))
-    return ((a_aCm - b_aCm) * rows.live_KC[on][..., None]).abs().amax((1, 2))
+def _ranges(rows: Rows, error_aCm: Tensor, on: list[int]) -> Tensor:
+    """Squared ranges of the errors of logits (a, m); for labels, which are each measured from 0, their sum."""
+    live_aC1 = rows.live_KC[on][..., None]
+    if rows.kind == "multi-label":
+        return (error_aCm * live_aC1).square().sum(1)
+    low_am, high_am = (error_aCm.masked_fill(~live_aC1, end) for end in (torch.inf, -torch.inf))
+    return (high_am.amax(1) - low_am.amin(1)).square().nan_to_num_(0.0, 0.0, 0.0)
 
 
 def _seen(rows: Rows, block: Block) -> Tensor:
@@ -160,20 +169,18 @@ def _of(block: Block, left_n: Any) -> Any:
 def _balance(rows: Rows, known: Survey, active: list[int]) -> Tensor:
     """What to add to the intercepts (K, C) so that the mean probabilities equal the shares: Newton steps.
 
-    The first ones in float32; the last one, with the curvature of the one before, in float64.
+    The first ones are made in float32, those after them, with the curvature of the last one, in float64.
     """
-    shift_KC, last = torch.zeros_like(known.curvature_KC), False
-    inverse_KCC = torch.empty(0)
+    shift_KC, inverse_KCC, exact = torch.zeros_like(known.curvature_KC), None, False
     for sweep in range(_SWEEPS):
-        last = last or sweep == _SWEEPS - 1
-        imbalance_KC, hessian_KCC = _imbalance(rows, known, shift_KC, active, last)
-        if not last:
+        imbalance_KC, hessian_KCC = _imbalance(rows, known, shift_KC, active, exact)
+        if inverse_KCC is None or not exact:
             inverse_KCC = _inverse(rows, hessian_KCC)
         step_KC = (inverse_KCC @ imbalance_KC[..., None])[..., 0].clamp(-2.0, 2.0) * rows.live_KC
         shift_KC[active] -= step_KC[active]
-        if last:
+        if exact and bool((imbalance_KC.abs() <= _BALANCED * rows.share_KC)[active].all()):
             break
-        last = bool((step_KC.abs() <= _NEAR).all())
+        exact = exact or sweep == _NARROW - 1 or bool((step_KC.abs() <= _NEAR).all())
     if rows.kind == "single-label":  # classes do not see a constant: the mean of the intercepts is 0
         mean_K = (known.slope_KCP[..., -1] + shift_KC).where(rows.live_KC, 0.0).sum(1) / rows.live_KC.sum(1).clamp_min(
             1
