@@ -4,8 +4,8 @@
 
 Both sides fit 20 strengths without each of 5 folds (the same folds), choose by out-of-fold accuracy and refit. Same
 standardised float32 features, same objective: C from 1e-4 to 100 is a strength of 1 / (C · training rows). Ours stops
-where every fit is certified within the tolerance (1e-4) of the optimum; scikit-learn's side is its default, GridSearchCV over
-LogisticRegression and LogisticRegressionCV, called as a user would. Both sides are warmed by a small call.
+where every fit is certified within 1e-4 of the optimum; scikit-learn's side is its default, GridSearchCV
+over LogisticRegression and LogisticRegressionCV, as a user calls them. Both sides are warmed by a small call.
 
     digits   scikit-learn's digits (1,797) through 512 random Fourier features, 10 classes
     small    5,000 x 512, 10 classes        medium   50,000 x 512, 10 classes        large   50,000 x 1,024, 100 classes
