@@ -3,6 +3,7 @@
 Letters: N examples, K views, B pictures of a batch, h w c pixels and channels, D features.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +24,11 @@ from transfuse.sources import bodies, staging
 from transfuse.sources import cache as feature_cache
 from transfuse.sources.folding import folded
 from transfuse.sources.opening import Opened, open_source
+from transfuse.sources.parallel import on_threads
 from transfuse.sources.precision import Compute, Precision, chosen_precision, device_of, prepared
 from transfuse.sources.preprocessing import normalise
 from transfuse.tasks.augmenting import NONE, Augmentation, augment
-from transfuse.tasks.loading import batches
+from transfuse.tasks.loading import batch
 
 BATCH = 32
 """Pictures that the network sees at once."""
@@ -235,34 +237,51 @@ class _Extractor:
             return self._filled(job, arrays, run)
 
     def _filled(self, job: _Job, arrays: Sequence[np.ndarray], run: Run) -> dict[str, Any]:
-        count, done = len(job.examples), 0
-        deviation = None
-        for pictures in batches(job.examples.items, job.source.preprocessing, BATCH):
-            for view in range(max(job.views, 1)):
-                x_Bchw = normalise(_varied(job, pictures, done, view), job.source.preprocessing)
-                values = self.values(job, x_Bchw)
-                if deviation is None and job.precision != "float32":
-                    deviation = self._deviation(job, x_Bchw, values)
-                row = view * count + done
-                for array, value in zip(arrays, values, strict=True):
-                    array[row : row + len(value)] = value
-            done += len(pictures)
-            run.watch(
-                {"stage": "extracting", "done": done, "total": count, "text": f"{job.source.name} on {job.label}"}
-            )
-            if run.remaining() <= 0 and done < count:
-                raise BudgetError(
-                    f"The time ran out after {done} of {count} pictures. Give more time or fewer pictures."
+        count, deviation = len(job.examples), None
+        blocks = on_threads(lambda start: self._block(job, start), range(0, count, BATCH))
+        with contextlib.closing(blocks):
+            for start, found in zip(range(0, count, BATCH), blocks, strict=True):
+                done = min(start + BATCH, count)
+                deviation = found.deviation if start == 0 else deviation
+                for view, values in enumerate(found.values):
+                    for array, value in zip(arrays, values, strict=True):
+                        array[view * count + start : view * count + done] = value
+                run.watch(
+                    {"stage": "extracting", "done": done, "total": count, "text": f"{job.source.name} on {job.label}"}
                 )
+                if run.remaining() <= 0 and done < count:
+                    raise BudgetError(
+                        f"The time ran out after {done} of {count} pictures. Give more time or fewer pictures."
+                    )
         if job.device.type != "cpu":
             self.network.to("cpu")  # the parameters are the caller's
         return {"deviation": deviation}
+
+    def _block(self, job: _Job, start: int) -> "_Block":
+        """Decode the examples from `start` on and run their views through the network."""
+        preprocessing = job.source.preprocessing
+        pictures = batch(job.examples.items[start : start + BATCH], preprocessing, workers=1)
+        values, deviation = [], None
+        for view in range(max(job.views, 1)):
+            x_Bchw = normalise(_varied(job, pictures, start, view), preprocessing)
+            values.append(self.values(job, x_Bchw))
+            if start == view == 0 and job.precision != "float32":
+                deviation = self._deviation(job, x_Bchw, values[0])
+        return _Block(values, deviation)
 
     def _deviation(self, job: _Job, x_Bchw: torch.Tensor, values: list[np.ndarray]) -> float:
         """Largest relative difference to float32 over the depths, measured on the first batch."""
         exact = self.values(job, x_Bchw, prepared(self.network, "float32", job.device))
         pairs = zip(values, exact, strict=True)
         return max(float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(b)), 1e-30) for a, b in pairs)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """What the network makes of one batch: arrays by view and depth."""
+
+    values: list[list[np.ndarray]]
+    deviation: float | None
 
 
 def _varied(job: _Job, pictures: np.ndarray, start: int, view: int) -> np.ndarray:

@@ -4,6 +4,7 @@ On the CPU bfloat16 pays only where the processor multiplies it natively (AMX or
 there, several times slower elsewhere.
 """
 
+import threading
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -69,8 +70,13 @@ def _openvino(network: nn.Module) -> Compute:
     except ImportError:
         raise MissingExtra("Precision 'fast' needs OpenVINO: pip install transfuse[fast]") from None
     compiled: dict[Any, Any] = {}
+    alone = threading.Lock()  # one request at a time; OpenVINO spreads it over the processors itself
 
     def compute(x_Bchw: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with alone:
+            return answered(x_Bchw)
+
+    def answered(x_Bchw: torch.Tensor) -> tuple[torch.Tensor, ...]:
         if not compiled:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # OpenVINO still traces by torch.jit, which torch calls deprecated

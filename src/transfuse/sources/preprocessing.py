@@ -28,11 +28,14 @@ def normalise(
 
     Computes (x / 255 · range − mean) / std as one multiplication and one addition.
     """
-    tensor = torch.from_numpy(batch) if isinstance(batch, np.ndarray) else batch
+    tensor = (torch.from_numpy(batch) if isinstance(batch, np.ndarray) else batch).to(device)
+    width = tensor.shape[2]
     mean = torch.tensor(preprocessing.mean, device=device, dtype=torch.float32)
     std = torch.tensor(preprocessing.std, device=device, dtype=torch.float32)
-    scaled = tensor.to(device).to(torch.float32) * (preprocessing.range / 255 / std) - mean / std
-    return scaled.permute(0, 3, 1, 2)
+    # whole rows of pixels at once: a last dimension of three channels would take four times as long
+    factor_wc, shift_wc = (preprocessing.range / 255 / std).repeat(width), (-mean / std).repeat(width)
+    scaled = torch.addcmul(shift_wc, tensor.flatten(2).to(torch.float32), factor_wc)
+    return scaled.view(tensor.shape).permute(0, 3, 1, 2)
 
 
 def given(
