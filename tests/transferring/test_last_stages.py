@@ -60,12 +60,12 @@ def test_cached_activations_train_like_live_pictures(source: str, task: Task, re
 
 
 def test_pass_p_sees_view_p_modulo_k():
-    clean = np.zeros((2, 3), np.float32)
     seen = np.arange(6, dtype=np.float32)[:, None].repeat(3, axis=1)  # row k·2 + i is view k of example i
-    inputs = Activations(clean, seen)
+    inputs = Activations(seen, views=3)
+    assert len(inputs) == 2
     for number, rows in ((0, [0, 1]), (1, [2, 3]), (2, [4, 5]), (3, [0, 1])):
         assert inputs.take(np.array([0, 1]), number)[:, 0].tolist() == rows
-    assert inputs.take(np.array([1]), None).tolist() == [[0, 0, 0]]
+    assert inputs.take(np.array([1]), None).tolist() == [[1, 1, 1]]
 
 
 def test_views_change_what_is_learnt_and_are_recorded(small: Source, task: Task):

@@ -74,21 +74,18 @@ class Pictures:
 
 
 class Activations:
-    """Activations of a frozen prefix: of the clean pictures, and of K augmented views of each, view by view."""
+    """Activations of a frozen prefix: K views of N examples, view by view."""
 
-    def __init__(self, clean: np.ndarray, seen: np.ndarray | None = None) -> None:
-        self.clean, self.seen = clean, seen
+    def __init__(self, rows: np.ndarray, views: int = 1) -> None:
+        self.rows, self.views = rows, views
 
     def __len__(self) -> int:
-        return len(self.clean)
+        return len(self.rows) // self.views
 
     def take(self, index_B: np.ndarray, view: int | None) -> Tensor:
-        """float32 (B, ...): view modulo K when views are cached, the clean pictures' otherwise."""
-        if view is None or self.seen is None:
-            return torch.from_numpy(np.asarray(self.clean[index_B], dtype=np.float32))
-        views = len(self.seen) // len(self.clean)
-        rows = (view % views) * len(self.clean) + index_B
-        return torch.from_numpy(np.asarray(self.seen[rows], dtype=np.float32))
+        """float32 (B, ...) of the view modulo K."""
+        rows_B = ((view or 0) % self.views) * len(self) + index_B
+        return torch.from_numpy(np.asarray(self.rows[rows_B], dtype=np.float32))
 
 
 @dataclass(frozen=True, kw_only=True)

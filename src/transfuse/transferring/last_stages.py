@@ -54,9 +54,8 @@ def last_stages(
     _, suffix = split_at(begin.opened.body, place)
     augmentation, words = chosen_augmentation(task, source.preprocessing, fit, begin.solved)
     views = 0 if augmentation == NONE else views
-    clean = {split: _activations(begin.opened, task, split, place, run) for split in ("train", "valid")}
-    seen = _activations(begin.opened, task, "train", place, run, views, augmentation) if views else None
-    inputs = (Activations(clean["train"], seen), Activations(clean["valid"]))
+    seen = _activations(begin.opened, task, "train", place, run, views, augmentation)
+    inputs = (Activations(seen, max(views, 1)), Activations(_activations(begin.opened, task, "valid", place, run)))
     bench = workbench(task, source.preprocessing, fit, inputs=inputs)
     trainable = Network(suffix, begin.network.head)
     origin = copied(trainable)
