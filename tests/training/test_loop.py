@@ -47,7 +47,7 @@ def objective(network: nn.Module, batch: object) -> torch.Tensor:
 
 
 def validation(batches: Batches):
-    x_ND, y_N = torch.from_numpy(batches.inputs.clean), batches.targets
+    x_ND, y_N = torch.from_numpy(batches.inputs.rows), batches.targets
 
     def validate(network: nn.Module) -> dict[str, float]:
         logits_NC = network(x_ND)
