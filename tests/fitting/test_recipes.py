@@ -46,6 +46,6 @@ def test_a_killed_search_goes_on_where_it_was(good: Source, task: Task, tmp_path
 
 def test_fit_trains_by_the_recipe_and_says_so(good: Source, task: Task) -> None:
     model = fit(task, sources=[good], budget="10m", search=3, options=OPTIONS, baseline=False)
-    path = next(section for section in model.report.sections if section.title == "How it was decided").content["rows"]
+    path = next(section for section in model.report.sections if section.title == "How it was decided").content
     decided = next(row for row in path if row["question"] == "Which recipe of fine-tuning?")
     assert "3 trials" in decided["evidence"] and "rate" in decided["decision"]

@@ -177,6 +177,20 @@ def test_only_rivals_make_a_best_row(sized_report):
     assert "best row" not in alone and "class=best" not in alone and "best row" in render_page(sized_report)
 
 
+def test_the_chosen_row_is_marked_and_names_are_for_people():
+    rows = [{"log_loss": {"value": v, "low": v, "high": v, "n": 9}, "chosen": v == 0.5} for v in (0.3, 0.5)]
+    page = render_page(Report(title="t", columns=("log_loss",), rows=tuple(rows)))
+    assert "chosen row is bold" in page and page.index("class=best") > page.index("0.300") and ">log loss<" in page
+
+
+def test_decisions_are_escaped():
+    one = {"question": "Which <i>?", "decision": "<b>x", "evidence": "1 < 2"}
+    page = render_page(
+        Report(title="t", columns=(), rows=(), sections=(Section(kind="decisions", title="d", content=[one]),))
+    )
+    assert "Which &lt;i&gt;?" in page and "&lt;b&gt;x" in page and "1 &lt; 2" in page
+
+
 def test_an_empty_report_is_a_page():
     page = render_page(Report(title="nothing", columns=(), rows=()))
     assert "<h1>nothing</h1>" in page and "<section" not in page

@@ -43,6 +43,23 @@ def test_the_best_row_is_bold():
     assert any("finetune" in line for line in bold) and not any("scratch" in line for line in bold)
 
 
+def test_the_chosen_row_is_bold_rather_than_the_best():
+    first, second = report().rows
+    stream = io.StringIO()
+    show(
+        report(rows=({**first, "chosen": True}, {**second, "chosen": False})),
+        Console(file=stream, width=120, force_terminal=True, color_system="standard"),
+    )
+    bold = [line for line in stream.getvalue().splitlines() if "\x1b[1m" in line]
+    assert any("scratch" in line for line in bold) and not any("finetune" in line for line in bold)
+
+
+def test_decisions_print_question_answer_and_evidence():
+    one = {"question": "Which source?", "decision": "resnet.", "evidence": "0.91 against 0.85"}
+    text = render_text(report(sections=(Section(kind="decisions", title="How it was decided", content=[one]),)))
+    assert "Which source? resnet.\n" in text and "0.91 against 0.85" in text
+
+
 def test_best_follows_the_metrics_direction_and_needs_a_rival():
     rows = [{"log_loss": measured(0.5, 0.4, 0.6)}, {"log_loss": measured(0.3, 0.2, 0.4)}]
     assert best_row(["log_loss"], rows) == 1

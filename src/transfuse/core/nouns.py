@@ -197,7 +197,8 @@ class Section:
     """One part of a report's page. `kind` says how it is drawn, `content` holds plain values only."""
 
     kind: str
-    """`table`, `curves`, `confusion`, `reliability`, `pictures`, `warnings`, `provenance`, `text`, `command`."""
+    """`table`, `decisions`, `curves`, `confusion`, `reliability`, `pictures`, `warnings`, `provenance`, `text` or
+    `command`."""
     title: str
     content: Any
     note: str = ""

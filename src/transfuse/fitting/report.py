@@ -35,7 +35,7 @@ def evidence(
     report = Report(
         title=f"{task.name}: {chosen.name}",
         columns=tuple(rows[0]),
-        rows=tuple(rows),
+        rows=tuple({**row, "chosen": row["model"] == chosen.name} for row in rows),
         summary=(
             f"Chosen on the validation split: {chosen.name}.",
             *_findings(chosen, progress.candidates, assessments, split),
@@ -52,9 +52,7 @@ def evidence(
 
 def _path(progress: Progress) -> Section:
     """The decisions in order, with the numbers that decided."""
-    rows = [{"question": d.question, "decision": d.decision, "evidence": d.evidence} for d in progress.decisions]
-    content = {"columns": ["question", "decision", "evidence"], "rows": rows}
-    return Section(kind="table", title="How it was decided", content=content)
+    return Section(kind="decisions", title="How it was decided", content=[plain(d) for d in progress.decisions])
 
 
 def _row(candidate: Candidate, assessment: Assessment) -> dict[str, Any]:

@@ -19,7 +19,17 @@ from transfuse.core.durations import spoken
 from transfuse.core.nouns import Report, Section
 from transfuse.core.provenance import plain
 from transfuse.reporting import charts
-from transfuse.reporting.values import DASH, best_row, cell, interval, measured, number, plain_number, section_kind
+from transfuse.reporting.values import (
+    DASH,
+    cell,
+    emphasised_row,
+    heading,
+    interval,
+    measured,
+    number,
+    plain_number,
+    section_kind,
+)
 
 TEMPLATES = Path(__file__).parent / "templates"
 _PICTURE = re.compile(r"data:image/(?:jpeg|png|webp|gif);base64,[A-Za-z0-9+/=]+")
@@ -117,15 +127,21 @@ def table(content: Mapping[str, Any]) -> dict[str, Any]:
     columns, rows = list(content["columns"]), list(content["rows"])
     charted = next((c for c in columns if any(measured(row.get(c)) for row in rows)), None)
     scale = _scale([row.get(charted) for row in rows]) if charted else None
-    best = best_row(columns, rows)
+    emphasised = emphasised_row(columns, rows)
     heads = [
         _head(column, [row.get(column) for row in rows], column == charted and scale is not None) for column in columns
     ]
     lines = [
-        {"best": i == best, "cells": [_cell(row.get(head["name"]), head, scale) for head in heads]}
+        {"best": i == emphasised, "cells": [_cell(row.get(head["name"]), head, scale) for head in heads]}
         for i, row in enumerate(rows)
     ]
-    return {"heads": heads, "rows": lines, "charted": charted is not None, "compared": best is not None}
+    return {
+        "heads": heads,
+        "rows": lines,
+        "charted": charted is not None,
+        "compared": emphasised is not None,
+        "chosen": any(row.get("chosen") is True for row in rows),
+    }
 
 
 def _head(column: str, values: Sequence[Any], charted: bool) -> dict[str, Any]:
@@ -134,7 +150,13 @@ def _head(column: str, values: Sequence[Any], charted: bool) -> dict[str, Any]:
     numeric = all(
         value is None or plain_number(value) is not None or measured(value) or value != value for value in values
     )
-    return {"name": column, "numeric": numeric and bool(values), "n": shared, "charted": charted}
+    return {
+        "name": column,
+        "label": heading(column),
+        "numeric": numeric and bool(values),
+        "n": shared,
+        "charted": charted,
+    }
 
 
 def _cell(value: Any, head: Mapping[str, Any], scale: tuple[float, float] | None) -> dict[str, Any]:

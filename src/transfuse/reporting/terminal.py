@@ -16,7 +16,7 @@ from rich.text import Text
 from transfuse.core.durations import spoken
 from transfuse.core.nouns import Report, Section
 from transfuse.core.provenance import plain
-from transfuse.reporting.values import THIN, best_row, cell, places, section_kind
+from transfuse.reporting.values import THIN, cell, emphasised_row, heading, places, section_kind
 
 ROWS_SHOWN = 30
 PAGE_ONLY = ("curves", "confusion", "reliability", "pictures")
@@ -64,6 +64,8 @@ def _section(section: Section) -> Iterable[RenderableType]:
         yield Text(safe(section.note), style="dim")
     if section.kind == "table":
         yield _table(section.content["columns"], section.content["rows"])
+    elif section.kind == "decisions":
+        yield Group(*(line for decision in section.content for line in _decision(decision)))
     elif section.kind == "warnings":
         yield _warnings(section.content)
     elif section.kind == "provenance":
@@ -74,16 +76,22 @@ def _section(section: Section) -> Iterable[RenderableType]:
         yield _command(section.content)
 
 
+def _decision(decision: Mapping[str, Any]) -> Iterable[RenderableType]:
+    answer = Text(f" {safe(decision['decision'])}", style="bold")
+    yield Padding(Text(safe(decision["question"])) + answer, (0, 0, 0, 2))
+    yield Padding(Text(safe(decision["evidence"]), style="dim"), (0, 0, 0, 4))
+
+
 def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         values = [row.get(column) for row in rows]
         words = any(isinstance(value, str) for value in values)
-        table.add_column(Text(safe(column).replace("_", " ")), justify="left" if words else "right", overflow="fold")
-    best = best_row(columns, rows)
+        table.add_column(Text(safe(heading(column))), justify="left" if words else "right", overflow="fold")
+    emphasised = emphasised_row(columns, rows)
     for i, row in enumerate(rows[:ROWS_SHOWN]):
         cells = (Text(safe(cell(row.get(column, ""), column))) for column in columns)
-        table.add_row(*cells, style="bold" if i == best else None)
+        table.add_row(*cells, style="bold" if i == emphasised else None)
     if len(rows) <= ROWS_SHOWN:
         return table
     return Group(table, Text(f" and {len(rows) - ROWS_SHOWN} more rows: see the page or the JSON file", style="dim"))

@@ -6,7 +6,18 @@ from typing import Any
 
 from transfuse.core.tables import chosen
 
-KINDS = ("table", "curves", "confusion", "reliability", "pictures", "warnings", "provenance", "text", "command")
+KINDS = (
+    "table",
+    "decisions",
+    "curves",
+    "confusion",
+    "reliability",
+    "pictures",
+    "warnings",
+    "provenance",
+    "text",
+    "command",
+)
 """Kinds of sections that can be drawn."""
 
 DASH = "\N{EN DASH}"
@@ -67,6 +78,17 @@ def plain_number(value: Any) -> float | None:
     """The number of a cell, measured or not; None when it holds none."""
     held = value["value"] if measured(value) else value
     return float(held) if _finite(held) else None
+
+
+def heading(column: str) -> str:
+    """A column's name for people: `log loss` for `log_loss`."""
+    return column.replace("_", " ")
+
+
+def emphasised_row(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> int | None:
+    """Index of the row that was `chosen`; where none was, of the best one (see `best_row`)."""
+    chosen_ones = [i for i, row in enumerate(rows) if row.get("chosen") is True]
+    return chosen_ones[0] if chosen_ones else best_row(columns, rows)
 
 
 def best_row(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> int | None:
