@@ -37,10 +37,11 @@ def command(data: str, sources: tuple[str, ...], budget: str, out: str, form: st
 
         seed = fit_options.get("seed", 0)
         shared.require_free(out)
+        found = _found(sources, source_options)  # mistakes are told before the pictures are read
         task = shared.opened_task(data, data_options, seed, run)
         model = fit(
             task,
-            sources=_found(sources, source_options),
+            sources=found,
             budget=budget,
             seed=seed,
             trust_code=source_options["trust_code"],

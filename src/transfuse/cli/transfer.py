@@ -39,11 +39,13 @@ def command(
     head = shared.given({part: options.pop(part) for part in ("head", "hidden", "activation", "dropout")})
     fit_options, data_options, source_options = shared.sorted_options(options)
     with shared.running(quiet=quiet, budget=budget, resumable=True) as run:
+        from transfuse.transferring.options import arranged
         from transfuse.transferring.transfer import transfer
 
         shared.require_free(out)
-        task = shared.opened_task(data, data_options, fit_options.get("seed", 0), run)
+        arranged(method, {**head, **fit_options})  # mistakes are told before the pictures are read
         found = shared.found_source(source, **source_options)
+        task = shared.opened_task(data, data_options, fit_options.get("seed", 0), run)
         model = transfer(
             found, task, method=method, name=name, run=run, command=shared.command_line(), **head, **fit_options
         )
