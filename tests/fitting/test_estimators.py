@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.special import expit
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import NotFittedError
@@ -204,6 +205,21 @@ def test_pictures_are_fine_tuned_and_cross_validated(good, files):
     tuned = TransferClassifier(good, method="finetune", options=options)
     assert cross_val_score(tuned, paths, colours, cv=2).min() > 0.6
     assert tuned.fit(paths, colours).model_.provenance.method == "finetune"
+
+
+def test_the_main_job_decides_by_evidence(good, files):
+    paths, colours = files
+    options = {"budget": "2m", "finetune": False}
+    fitted = TransferClassifier(good, method="fit", options=options).fit(paths, colours)
+    assert fitted.model_.provenance.verb == "fit" and fitted.score(paths, colours) > 0.8
+
+
+def test_decisions_are_log_odds(good, files):
+    x_ND, y = load_digits(return_X_y=True)
+    several = TransferClassifier(solver="ridge").fit(x_ND, y)
+    np.testing.assert_allclose(expit(several.decision_function(x_ND)), several.predict_proba(x_ND), atol=1e-9)
+    two = TransferClassifier(solver="ridge").fit(x_ND, y % 2)
+    np.testing.assert_array_equal((two.decision_function(x_ND) > 0).astype(int), two.predict(x_ND))
 
 
 def test_numbers_from_pictures(good, files):

@@ -42,10 +42,10 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
 
     Parameters:
         source: What pictures are seen by: a Source or a reference such as `timm:resnet18`. Not asked for features.
-        method: For pictures: a method of transfer, such as `probe` or `finetune`.
+        method: For pictures: a method of transfer, such as `probe` or `finetune`; or `fit`, which decides by evidence.
         solver: `ridge`, `logistic` or `auto`: of the head on features.
         class_weight: None, `balanced` or a weight for each class.
-        options: For pictures: of the method, such as `{"steps": 300}`.
+        options: For pictures: of the method, such as `{"steps": 300}`, or of `fit`: `{"budget": "5m"}`.
         random_state: Of folds, orders, augmentation and random weights; None stands for 0.
         trust_code: Allow a source that is built by the user's own function.
 
@@ -106,11 +106,19 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         z_NC = z_NC / self.head_.temperature
         return expit(z_NC) if self.head_.kind == "multi-label" else softmax(z_NC, axis=1)
 
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Log-odds (N, C) behind the probabilities; of two classes those of the second one (N,)."""
+        p_NC = self.predict_proba(X).clip(1e-300, 1 - 1e-16)
+        log_odds_NC = np.log(p_NC) - np.log1p(-p_NC)
+        return log_odds_NC[:, 1] if len(self.classes_) == 2 and not self._has_labels() else log_odds_NC
+
     def predict(self, X: Any) -> np.ndarray:
         """The likeliest class (N,); the labels that are likelier than not, 0 or 1 (N, C)."""
         p_NC = self.predict_proba(X)
-        kind = self.model_.kind if hasattr(self, "model_") else self.head_.kind
-        return (p_NC >= 0.5).astype(int) if kind == "multi-label" else self.classes_[p_NC.argmax(axis=1)]
+        return (p_NC >= 0.5).astype(int) if self._has_labels() else self.classes_[p_NC.argmax(axis=1)]
+
+    def _has_labels(self) -> bool:
+        return bool((self.model_ if hasattr(self, "model_") else self.head_).kind == "multi-label")
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -16,6 +16,7 @@ from transfuse.core.errors import DataError, UsageError
 from transfuse.core.nouns import Examples, Kind, Model, Source, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
+from transfuse.fitting.fit import fit
 from transfuse.fitting.refitting import merged
 from transfuse.sources.depths import FINAL, spread
 from transfuse.sources.extraction import features
@@ -85,13 +86,18 @@ def learnt_from(
     weights_N: np.ndarray | None,
     options: Mapping[str, Any],
 ) -> Model:
-    """A Model of pictures in memory by one method; a probe learns from all of them, training holds a fifth back."""
+    """A Model of pictures in memory by one method; a probe learns from all of them, training holds a fifth back.
+
+    The method `fit` is the whole main job, with its own options.
+    """
     seed = options["seed"]
     weight = None if weights_N is None else [float(weight) for weight in weights_N]
     task = open_images((list(items), targets), kind=kind, weight=weight, valid=0.2, test=0.0, seed=seed)
     for warning in task.warnings:
         if warning.code in ("unreadable", "missing-target", "bad-weight"):
             raise UsageError(f"{warning.message} {', '.join(warning.places[:5])}")
+    if method == "fit":
+        return fit(task, **{"sources": [source], **options})
     task = merged(task) if method == "probe" else task
     return carried_out(source, task, method=method, name=None, run=Run(), options=dict(options))[0]
 
