@@ -95,17 +95,15 @@ def logistic_cv(
         tolerance: Largest certified relative gap to the optimal objective.
         precision: Of the search, not of its certificate; `auto` is bfloat16 where the processor multiplies it.
     """
-    rows = _rows(x_ND, targets_NC, weights_N, fold_N, kind, scale_D, _dtype(precision, tolerance))
-    two, columns = _two(kind, targets_NC), targets_NC.shape[1]
-    held_JNC: NDArray[np.float32] = np.empty((len(strengths), len(x_ND), columns), dtype=np.float32)
-    heads: list[tuple[np.ndarray, np.ndarray]] = []
+    weights_N, dtype = np.asarray(weights_N, dtype=np.float64), _dtype(precision, tolerance)
+    rows = make_rows(x_ND, targets_NC, weights_N, fold_N, kind, scale_D=scale_D, dtype=dtype)
+    held_JNC: NDArray[np.float32] = np.empty((len(strengths), *targets_NC.shape), dtype=np.float32)
+    heads: list[tuple[Array, Array]] = []
     certificates: list[np.ndarray] = []
-    solutions = solve_path(rows, _first(rows), _halved(strengths, two), tolerance)
-    for held_NC, found in zip(held_JNC, solutions, strict=True):
-        out_NC = found.known.held_NC.numpy()
-        held_NC[:] = out_NC * [-0.5, 0.5] if two else out_NC
+    for held_NC, found in zip(held_JNC, solve_path(rows, _first(rows), strengths, tolerance), strict=True):
+        held_NC[:] = found.known.held_NC.numpy()
         weight_KCD, bias_KC = _unfolded(rows, found.known.slope_KCP)
-        heads.append(_doubled(weight_KCD.mean(axis=0), bias_KC.mean(axis=0), two))
+        heads.append((weight_KCD.mean(axis=0), bias_KC.mean(axis=0)))
         certificates.append(found.certificate_K.numpy())
     return LogisticPath(
         strengths=tuple(strengths),
@@ -140,47 +138,21 @@ def logistic_fit(
 
     The other arguments are those of `logistic_cv`.
     """
-    two, dtype = _two(kind, targets_NC), _dtype(precision, tolerance)
+    dtype = _dtype(precision, tolerance)
     if like is None or like.rows.dtype is not dtype:
-        nowhere_N = np.zeros(len(x_ND), dtype=np.int64)
-        rows = _rows(x_ND, targets_NC, weights_N, nowhere_N, kind, scale_D, dtype)
+        weights_N, nowhere_N = np.asarray(weights_N, dtype=np.float64), np.zeros(len(x_ND), dtype=np.int64)
+        rows = make_rows(x_ND, targets_NC, weights_N, nowhere_N, kind, scale_D=scale_D, dtype=dtype)
     else:
         rows = like.rows
     rows = with_problems(rows, (NONE_HELD,))
-    if start is not None:
-        start = (np.diff(start[0], axis=0), np.diff(start[1])) if two else start
-        strengths = strengths[-1:]
-    *_, found = solve_path(rows, _first(rows, start), _halved(strengths, two), tolerance)
+    *_, found = solve_path(rows, _first(rows, start), strengths if start is None else strengths[-1:], tolerance)
     weight_KCD, bias_KC = _unfolded(rows, found.known.slope_KCP)
-    weight_CD, bias_C = _doubled(weight_KCD[0], bias_KC[0], two)
     return LogisticFit(
-        weight_CD=weight_CD,
-        bias_C=bias_C,
+        weight_CD=weight_KCD[0],
+        bias_C=bias_KC[0],
         certificate=float(found.certificate_K[0]),
         surveys=found.surveys,
         passes=found.passes,
-    )
-
-
-def _rows(
-    x_ND: np.ndarray,
-    targets_NC: np.ndarray,
-    weights_N: np.ndarray,
-    fold_N: np.ndarray,
-    kind: Kind,
-    scale_D: np.ndarray | None,
-    dtype: torch.dtype,
-) -> Rows:
-    """The examples; of two classes the second one's column, as a label."""
-    two = _two(kind, targets_NC)
-    return make_rows(
-        x_ND,
-        targets_NC[:, 1:] if two else targets_NC,
-        np.asarray(weights_N, dtype=np.float64),
-        fold_N,
-        "multi-label" if two else kind,
-        scale_D=scale_D,
-        dtype=dtype,
     )
 
 
@@ -194,21 +166,6 @@ def _dtype(precision: Precision, tolerance: float) -> torch.dtype:
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
-def _two(kind: Kind, targets_NC: np.ndarray) -> bool:
-    return kind == "single-label" and targets_NC.shape[1] == 2
-
-
-def _halved(strengths: Sequence[float], two: bool) -> tuple[float, ...]:
-    return tuple(float(strength) * (0.5 if two else 1.0) for strength in strengths)
-
-
-def _doubled(weight_CD: Array, bias_C: Array, two: bool) -> tuple[Array, Array]:
-    """The head of both classes from that of their difference."""
-    if not two:
-        return weight_CD, bias_C
-    return np.concatenate([-0.5 * weight_CD, 0.5 * weight_CD]), np.concatenate([-0.5 * bias_C, 0.5 * bias_C])
-
-
 def _first(rows: Rows, start: tuple[np.ndarray, np.ndarray] | None = None) -> Tensor:
     """Slopes to start at: those given, or none and the log-odds of the shares; constants where there is no optimum."""
     odds_KC = rows.share_KC.clamp(1e-300, 1.0).log()
@@ -218,7 +175,8 @@ def _first(rows: Rows, start: tuple[np.ndarray, np.ndarray] | None = None) -> Te
     slope_KCP[..., -1] = odds_KC
     if start is not None:
         weight_CD, bias_C = (torch.from_numpy(np.asarray(part, dtype=np.float64)) for part in start)
-        slope_KCP[..., :-1] = (weight_CD * _scale(rows)) @ rows.vectors_DR
+        scale_D = torch.where(rows.inverse_D > 0, 1.0 / rows.inverse_D, 0.0)
+        slope_KCP[..., :-1] = (weight_CD * scale_D) @ rows.vectors_DR
         slope_KCP[..., -1] = bias_C + weight_CD @ rows.mean_D
     constant_KC = (2.0 * rows.count_K[:, None] + 1.0).log() * torch.where(rows.share_KC > 0, 1.0, -1.0)
     slope_KCP[~rows.live_KC] = 0.0
@@ -230,7 +188,3 @@ def _unfolded(rows: Rows, slope_KCP: Tensor) -> tuple[Array, Array]:
     """Weights (K, C, D) and biases (K, C) on the features as given."""
     weight_KCD = slope_KCP[..., :-1] @ rows.vectors_DR.T * rows.inverse_D
     return weight_KCD.numpy(), (slope_KCP[..., -1] - weight_KCD @ rows.mean_D).numpy()
-
-
-def _scale(rows: Rows) -> Tensor:
-    return torch.where(rows.inverse_D > 0, 1.0 / rows.inverse_D, 0.0)

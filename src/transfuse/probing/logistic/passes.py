@@ -100,7 +100,7 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
 
 
 def relative(rows: Rows, block: Block, change_aCn: Tensor) -> Tensor:
-    """Logits less those of the example's own class, or of labels against the right answer; or changes of them. In place."""
+    """Logits, or their changes, less those of the own class; of labels, against the right answer. In place."""
     if rows.kind == "single-label":
         return change_aCn.sub_((change_aCn * block.target_Cn).sum(1, keepdim=True))
     return change_aCn.mul_(1.0 - 2.0 * block.target_Cn)

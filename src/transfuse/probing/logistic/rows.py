@@ -99,11 +99,8 @@ def make_rows(
     """Blocks, basis, and a problem for every fold; `dtype` is that of the search."""
     mean, inverse, vectors_DR, value_R = _basis(x_ND, weights_N, scale_D)
     odds_dtype = torch.float64 if dtype is torch.float64 else torch.float32
-    if vectors_DR.size and x_ND.shape[0] * vectors_DR.shape[1] * dtype.itemsize > IN_MEMORY:
-        dtype = odds_dtype  # steps are rounded, in bfloat16, in coordinates only
-        kept = False
-    else:
-        kept = True
+    kept = x_ND.shape[0] * vectors_DR.shape[1] * dtype.itemsize <= IN_MEMORY
+    dtype = dtype if kept else odds_dtype  # steps are rounded, in bfloat16, in coordinates only
     top = min(_TOP, vectors_DR.shape[1], IN_MEMORY // (odds_dtype.itemsize * len(x_ND)))
     spread_DR = (vectors_DR * inverse[:, None]).astype(np.float64 if odds_dtype is torch.float64 else np.float32)
     blocks = []
@@ -214,5 +211,4 @@ def _centred(x_nD: np.ndarray, mean: Array, dtype: np.dtype) -> np.ndarray:
     """x - mean, of a copy of x; in float32 only where x is no wider."""
     wide = dtype == np.float64 or x_nD.dtype not in (np.float32, np.float16)
     z_nD = x_nD.astype(np.float64 if wide else np.float32, copy=False)
-    z_nD -= mean.astype(z_nD.dtype)
-    return z_nD.astype(dtype, copy=False)
+    return np.subtract(z_nD, mean.astype(z_nD.dtype), out=z_nD).astype(dtype, copy=False)
