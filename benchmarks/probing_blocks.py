@@ -1,21 +1,25 @@
 """Scores and the choice of blocks from statistics, against a fixed point on features and cross-validation.
 
-    OMP_NUM_THREADS=1 python benchmarks/probing_blocks.py [--part scores|blocks] [--case graded] [--seeds 1]
+    OMP_NUM_THREADS=1 python benchmarks/probing_blocks.py [--part scores|blocks] [--case graded] [--seeds 3]
+    OMP_NUM_THREADS=1 python benchmarks/probing_blocks.py --part blocks --case --data DATA --weights WEIGHTS
 
 `scores`: LogME and the H-score from statistics, against the popular way, written here from its papers: a singular value
 decomposition and the fixed point of alpha and beta, class by class (You et al., JMLR 2022), and a pseudo-inverse of the
 features' covariance. Both sides see the same features in float64 (ours once more in float32). Each also against the
 maximum of the evidence found by a bounded search for each class. `blocks`: which of 6 blocks to join, in which order
 and where to stop, against forward choice by 5-fold cross-validated squared error over a grid of common strengths, from
-the same folds' statistics. Times are CPU-seconds of one thread, both sides warmed.
+the same folds' statistics. With --data also for the two last depths of each of the sources of `transfer.py`. Times are
+CPU-seconds of one thread, both sides warmed.
 """
 
 import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from probing_shared import real_features
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize_scalar
 
@@ -46,9 +50,14 @@ def main() -> None:
         for shape in SHAPES:
             _scores(*shape)
     if arguments.part in (None, "blocks"):
-        for case in arguments.case or CASES:
+        for case in CASES if arguments.case is None else arguments.case:
             for seed in range(arguments.seeds):
-                _blocks(case, seed, arguments.rows, arguments.width)
+                _blocks(f"{case}, seed {seed}", *_sources(case, seed, arguments.rows, arguments.width))
+    if arguments.data:
+        for seed in range(arguments.seeds):
+            found = real_features(arguments.data, arguments.weights, seed, depths=2)
+            y = next(iter(found.values()))[1]
+            _blocks(f"real, seed {seed}", {name: x for name, (x, _) in found.items()}, y)
 
 
 def _scores(n: int, d: int, c: int) -> None:
@@ -119,16 +128,15 @@ def _exact_logme(x: np.ndarray, t: np.ndarray) -> float:
     return float(np.mean(best))
 
 
-def _blocks(case: str, seed: int, n: int, width: int) -> None:
+def _blocks(title: str, features: dict[str, np.ndarray], y: np.ndarray) -> None:
     """The order of both sides, and times."""
-    features, y = _sources(case, seed, n, width)
-    t, fold = np.eye(CLASSES)[y], np.arange(n) % 5
-    widths = dict.fromkeys(features, width)
+    t, fold = np.eye(int(y.max()) + 1)[y], np.random.default_rng(0).permutation(len(y)) % 5
+    widths = {name: x.shape[1] for name, x in features.items()}
     folds, sums = _timed(lambda: fold_moments(features, t, fold))
     total = whole(folds)
     choose_blocks(total, widths)
     choice, seconds = _timed(lambda: choose_blocks(total, widths))
-    print(f"\n{case}, seed {seed}: {len(features)} blocks of {width}, N = {n}, {CLASSES} classes")
+    print(f"\n{title}: {len(features)} blocks of {set(widths.values())}, N = {len(y)}, {t.shape[1]} classes")
     print(f"  statistics {sums:.2f} CPU-s; order and stop by evidence {seconds:.3f} CPU-s")
     ours = [step.block for step in choice.steps]
     lines, slow = _timed(lambda: _cross_validated(folds, widths, ours))
@@ -245,8 +253,12 @@ def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--part", choices=("scores", "blocks"), help="one part only")
-    parser.add_argument("--case", nargs="*", choices=CASES, help="of `blocks`; all of them by default")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument(
+        "--case", nargs="*", choices=CASES, help="of `blocks`; all of them by default; `--case` alone: none"
+    )
+    parser.add_argument("--data", type=Path, help="labelled pictures, for real blocks")
+    parser.add_argument("--weights", type=Path, help="folder of the files that `transfer.py` names")
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--width", type=int, default=512)
     return parser.parse_args()

@@ -1,37 +1,40 @@
 """The logistic path under cross-validation against scikit-learn's: CPU-seconds of one thread, quality of the fits.
 
-    OMP_NUM_THREADS=1 python benchmarks/probing_logistic.py [--seeds 0 1 2] [--sizes digits small medium] [--large]
+    OMP_NUM_THREADS=1 python benchmarks/probing_logistic.py [--seeds 0 1 2] [--sizes digits small medium large]
+    OMP_NUM_THREADS=1 python benchmarks/probing_logistic.py --sizes real --data DATA --weights WEIGHTS
 
 Both sides fit 20 strengths without each of 5 folds (the same folds), choose by out-of-fold accuracy and refit. Same
 standardised float32 features, same objective: C from 1e-4 to 100 is a strength of 1 / (C · training rows). Ours stops
 where every fit is certified within 1e-4 of the optimum; scikit-learn's side is its default, GridSearchCV
-over LogisticRegression and LogisticRegressionCV, as a user calls them. Both sides are warmed by a small call.
+over LogisticRegression and LogisticRegressionCV, as a user calls them. Both sides are warmed by a small call. Memory is
+what the process grows by while ours works, beside the features.
 
     digits   scikit-learn's digits (1,797) through 512 random Fourier features, 10 classes
     small    5,000 x 512, 10 classes        medium   50,000 x 512, 10 classes        large   50,000 x 1,024, 100 classes
+    real     what a head sees of DATA's training pictures, through the sources of `transfer.py`, at most 640 of them
 
-The last three are a Gaussian mixture in 128 dimensions whose standard deviations fall as k^-1.2, through random ReLUs,
-with 5 % of the labels flipped. For medium and large scikit-learn's side is sampled: every fourth strength of one fold
-is fitted, and the time is multiplied by 20; LogisticRegressionCV is not run there. "Others" is the CPU that other
-processes used meanwhile, in cores: figures from a busy machine are worth less.
+The three of random features are a Gaussian mixture in 128 dimensions whose standard deviations fall as k^-1.2, through
+random ReLUs, with 5 % of the labels flipped. For medium and large scikit-learn's side is sampled: every fourth strength
+of one fold is fitted, and the time is multiplied by 20 (its scoring and its refit are left out); LogisticRegressionCV
+is not run there. "Others" is the CPU that other processes used meanwhile, in cores: figures from a busy machine are
+worth less.
 """
 
 import argparse
-import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
+from probing_shared import megabytes, real_features, standardised, timed
 from sklearn.datasets import load_digits
 from sklearn.kernel_approximation import RBFSampler
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
-from transfuse.probing.logistic import LogisticPath, Precision, logistic_cv, logistic_fit
+from transfuse.probing.logistic.fits import LogisticPath, Precision, logistic_cv, logistic_fit
 
 SIZES = {
     "digits": (1797, 512, 10),
@@ -40,7 +43,6 @@ SIZES = {
     "large": (50_000, 1024, 100),
 }
 CS = np.logspace(-4, 2, 20)
-Result = TypeVar("Result")
 FOLDS = 5
 SAMPLED = 4
 
@@ -67,10 +69,18 @@ def main() -> None:
     warnings.filterwarnings("ignore")  # scikit-learn's fits do not converge at the weak end, and it says so
     torch.set_num_threads(1)
     _warm()
-    names = arguments.sizes + (["large"] if arguments.large else [])
-    for name in names:
+    for name in arguments.sizes:
         for seed in arguments.seeds:
-            _compare(make_case(name, seed), arguments.precision, arguments.tolerance)
+            for case in _cases(name, seed, arguments):
+                _compare(case, arguments)
+
+
+def _cases(name: str, seed: int, arguments: argparse.Namespace) -> Iterator[Case]:
+    if name != "real":
+        yield make_case(name, seed)
+        return
+    for source, (x_ND, y_N) in real_features(arguments.data, arguments.weights, seed).items():
+        yield Case(name=source, seed=seed, x_ND=x_ND, y_N=y_N, fold_N=_folds(y_N, seed))
 
 
 def make_case(name: str, seed: int) -> Case:
@@ -81,11 +91,14 @@ def make_case(name: str, seed: int) -> Case:
         x_ND = RBFSampler(gamma=5e-4, n_components=d, random_state=seed).fit_transform(x_ND)
     else:
         x_ND, y_N = mixture(n, d, c, seed)
-    x_ND = ((x_ND - x_ND.mean(axis=0)) / x_ND.std(axis=0)).astype(np.float32)
-    fold_N = np.empty(n, dtype=np.int64)
-    for k, (_, held) in enumerate(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(x_ND, y_N)):
+    return Case(name=name, seed=seed, x_ND=standardised(x_ND), y_N=y_N, fold_N=_folds(y_N, seed))
+
+
+def _folds(y_N: np.ndarray, seed: int) -> np.ndarray:
+    fold_N = np.empty(len(y_N), dtype=np.int64)
+    for k, (_, held) in enumerate(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(y_N, y_N)):
         fold_N[held] = k
-    return Case(name=name, seed=seed, x_ND=x_ND, y_N=y_N, fold_N=fold_N)
+    return fold_N
 
 
 def mixture(n: int, d: int, c: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -98,21 +111,23 @@ def mixture(n: int, d: int, c: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return x_ND, np.where(rng.random(n) < 0.05, rng.integers(c, size=n), y_N)
 
 
-def _compare(case: Case, precision: Precision, tolerance: float) -> None:
-    n, d = case.x_ND.shape
+def _compare(case: Case, arguments: argparse.Namespace) -> None:
+    n, d, precision = *case.x_ND.shape, arguments.precision
     print(f"\n{case.name} {n:,} x {d} x {case.y_N.max() + 1}, seed {case.seed}")
-    path, ours, others = _timed(lambda: _ours(case, precision, tolerance))
+    (path, ours, others), more = megabytes(lambda: timed(lambda: _ours(case, precision, arguments.tolerance)))
     accuracy_J = (path.held_JNC.argmax(axis=2) == case.y_N).mean(axis=1)
     best = int(accuracy_J.argmax())
     print(
         f"  ours {precision:<9}{ours:9.2f} s  others {others:.2f}  C {CS[best]:.2g}, accuracy {accuracy_J[best]:.4f}; "
-        f"worst certificate {path.certificate_JK.max():.1e}, {path.surveys} surveys, {path.passes:.0f} passes"
+        f"worst certificate {path.certificate_JK.max():.1e}, {path.surveys} surveys, {path.passes:.0f} passes",
+        flush=True,
     )
+    print(f"  memory: {case.x_ND.nbytes / 1e6:.0f} MB of features, and {more:.0f} MB more at most", flush=True)
     for name, peer in (_sampled if case.name in ("medium", "large") else _called)(case):
-        (c, accuracy, factor), seconds, others = _timed(peer)
+        (c, accuracy, factor), seconds, others = timed(peer)
         seconds *= factor
         chosen = f"C {c:.2g}, accuracy {accuracy:.4f}" if c else f"sampled: {FOLDS * len(CS) // factor} fits x {factor}"
-        print(f"  {name:<26}{seconds:9.2f} s  others {others:.2f}  {chosen}; ratio {seconds / ours:.1f}")
+        print(f"  {name:<26}{seconds:9.2f} s  others {others:.2f}  {chosen}; ratio {seconds / ours:.1f}", flush=True)
     _show_gaps(case)
 
 
@@ -185,7 +200,7 @@ def _show_gaps(case: Case) -> None:
         if case.name in ("medium", "large"):
             break
         arguments = (case.x_ND[train], targets_NC, np.ones(len(y_N)), "single-label")
-        best = logistic_fit(*arguments, scale_D=np.ones(x_ND.shape[1]), strengths=strengths[: j + 1], tolerance=1e-6)
+        best = logistic_fit(*arguments, scale_D=np.ones(x_ND.shape[1]), strengths=strengths[: j + 1], tolerance=1e-5)
         default = LogisticRegression(C=CS[j]).fit(case.x_ND[train], y_N)
         low, high = (
             _objective(x_ND, targets_NC, weight_CD, bias_C, strengths[j])
@@ -213,24 +228,12 @@ def _warm() -> None:
     )
 
 
-def _timed(work: Callable[[], Result]) -> tuple[Result, float, float]:
-    """Result, CPU-seconds of this process, and the cores that other processes kept busy meanwhile."""
-    busy, own, wall = _busy(), time.process_time(), time.perf_counter()
-    result = work()
-    own, wall = time.process_time() - own, time.perf_counter() - wall
-    return result, own, max(0.0, (_busy() - busy - own) / wall)
-
-
-def _busy() -> float:
-    times = psutil.cpu_times()
-    return float(times.user + times.system + times.nice)
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--sizes", nargs="+", choices=[name for name in SIZES if name != "large"], default=["small"])
-    parser.add_argument("--large", action="store_true", help="also the largest one (minutes)")
+    parser.add_argument("--sizes", nargs="+", choices=[*SIZES, "real"], default=["small"])
+    parser.add_argument("--data", type=Path, help="labelled pictures, for `real`")
+    parser.add_argument("--weights", type=Path, help="folder of the files that `transfer.py` names, for `real`")
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
     parser.add_argument("--tolerance", type=float, default=1e-4)
     return parser.parse_args()

@@ -1,13 +1,16 @@
 """Ridge heads from sufficient statistics against scikit-learn, and a stream of features that no memory holds.
 
-    python benchmarks/probing_ridge.py [--only cv loo stream] [--seeds 3] [--rows 20000000] [--pictures DATA --source S]
+    python benchmarks/probing_ridge.py [--only cv loo stream] [--seeds 3] [--rows 20000000]
+    python benchmarks/probing_ridge.py --only real --data DATA --weights WEIGHTS [--seeds 3]
 
 Figures are CPU-seconds of one thread. Both sides see the same float32 features, standardised beforehand, the same
 folds and the same penalties; both are warmed first; the peer's real call is timed once, ours is the median of 5. Both
 choose by accuracy. `fit_head` adds what scikit-learn's call has no counterpart for: folds from the examples' digests, a
 temperature and a log-loss for each of its 19 strengths.
 Data: a mixture seen through random ReLUs whose latents fall off like k^-1.2, with 5 % of the labels wrong;
-scikit-learn's digits behind 512 random Fourier features; with --pictures, the features of a real source.
+scikit-learn's digits behind 512 random Fourier features; `real`: what a head sees of DATA's training pictures
+through the sources of `transfer.py`. At 5,000 rows, on digits and on real features also against GridSearchCV(LogisticRegression)
+with 20 values of C from 1e-4 to 100. Memory is what the process grows by, beside the features.
 """
 
 import os
@@ -21,11 +24,13 @@ import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from probing_shared import megabytes, real_features, standardised
 from sklearn.datasets import load_digits
-from sklearn.linear_model import RidgeClassifier, RidgeClassifierCV
+from sklearn.linear_model import LogisticRegression, RidgeClassifier, RidgeClassifierCV
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
 from transfuse.probing.heads import fit_head
@@ -34,6 +39,8 @@ from transfuse.probing.moments import accumulate, order_free, pilot
 from transfuse.probing.ridge import out_of_fold, ridge_cv, ridge_fit
 
 STRENGTHS = tuple(float(s) for s in np.logspace(3, -4, 20))
+_LOGISTIC = 5_000
+"""Rows up to which the logistic peer is run too."""
 Data = tuple[np.ndarray, np.ndarray]
 
 
@@ -46,8 +53,10 @@ def main() -> None:
             _cross_validation(f"synthetic, seed {seed}", synthetic(5_000, 512, 10, seed), seed)
         _cross_validation("digits, 512 random features", digits(512), 0)
         _cross_validation("synthetic, seed 0", synthetic(50_000, 512, 10, 0), 0)
-    if arguments.pictures:
-        _cross_validation(arguments.source, pictures(arguments.pictures, arguments.source), 0)
+    if "real" in arguments.only:
+        for seed in range(arguments.seeds):
+            for name, data in real_features(arguments.data, arguments.weights, seed).items():
+                _cross_validation(f"{name}, seed {seed}", data, seed)
     if "loo" in arguments.only:
         for n, d, c in ((5_000, 512, 10), (50_000, 512, 10), (50_000, 1024, 100)):
             _leave_one_out("synthetic, seed 0", synthetic(n, d, c, 0))
@@ -85,6 +94,19 @@ def _cross_validation(name: str, data: Data, seed: int) -> None:
         f"accuracy {accuracy:.4f} / {peer.best_score_:.4f}  fit_head {whole:.2f}",
         flush=True,
     )
+    if len(x) <= _LOGISTIC:
+        logistic_seconds, logistic_peer = _timed(lambda: _logistic(x, y, fold))
+        print(
+            f"{'':<48} GridSearchCV(LogisticRegression) {logistic_seconds:7.2f}  "
+            f"ratio {logistic_seconds / seconds:5.1f}  C {logistic_peer.best_params_['C']:.2g}  accuracy {accuracy:.4f} / {logistic_peer.best_score_:.4f}",
+            flush=True,
+        )
+
+
+def _logistic(x: np.ndarray, y: np.ndarray, fold: np.ndarray) -> Any:
+    LogisticRegression().fit(x[:500], y[:500])
+    search = GridSearchCV(LogisticRegression(), {"C": np.logspace(-4, 2, 20)}, cv=PredefinedSplit(fold))
+    return search.fit(x, y)
 
 
 def _leave_one_out(name: str, data: Data) -> None:
@@ -95,7 +117,7 @@ def _leave_one_out(name: str, data: Data) -> None:
         return leave_one_out(spectrum(x, onehot, weights), STRENGTHS, precision=precision)
 
     seconds, found = _median(lambda: ours("float32"))
-    more = _megabytes(lambda: ours("float32"))
+    _, more = megabytes(lambda: ours("float32"))
     low_seconds, low = _median(lambda: ours("bfloat16"))
     peer = RidgeClassifierCV(alphas=np.array(STRENGTHS) * len(x))
     peer.fit(x[:500], y[:500])
@@ -168,25 +190,6 @@ def digits(d: int) -> Data:
     return standardised(np.cos(angles)), y
 
 
-def pictures(path: str, reference: str) -> Data:
-    """Features of a real source on labelled pictures."""
-    from transfuse.sources.extraction import features
-    from transfuse.sources.opening import open_source
-    from transfuse.sources.references import find
-    from transfuse.tasks.images import open_images
-
-    found = features(open_source(find(reference)), open_images(path), "train")
-    assert not isinstance(found, dict)  # one depth
-    return standardised(np.asarray(found.x_ND)), np.asarray(found.y_N)
-
-
-def standardised(x: np.ndarray) -> np.ndarray:
-    """Mean 0 and deviation 1, float32."""
-    x = x - x.mean(axis=0, dtype=np.float64)
-    deviation = x.std(axis=0, dtype=np.float64)
-    return (x / np.where(deviation > 0, deviation, 1)).astype(np.float32)
-
-
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
     begin = time.process_time()
     result = work()
@@ -215,11 +218,11 @@ def _shape(x: np.ndarray, y: np.ndarray) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", default=["cv", "loo", "stream"], choices=["cv", "loo", "stream", "none"])
+    parser.add_argument("--only", nargs="+", default=["cv", "loo", "stream"], choices=["cv", "loo", "stream", "real"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=20_000_000, help="rows of the stream")
-    parser.add_argument("--pictures", help="labelled pictures, as `transfuse` takes them")
-    parser.add_argument("--source", default="builtin", help="source of their features")
+    parser.add_argument("--data", type=Path, help="labelled pictures, for `real`")
+    parser.add_argument("--weights", type=Path, help="folder of the files that `transfer.py` names, for `real`")
     return parser.parse_args()
 
 

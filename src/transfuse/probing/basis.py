@@ -44,7 +44,7 @@ def make_basis(x_ND: Array, weights_N: Array) -> Basis:
     varies_D = deviation_D > 1e-10 * magnitude_D
     scale_D = np.where(varies_D, deviation_D, 1.0)
     z_ND = np.where(varies_D, z_ND, 0.0) / scale_D * np.sqrt(share_N)[:, None]
-    values_R, vectors_DR = _eigenvectors(z_ND)
+    values_R, vectors_DR = eigenvectors(z_ND)
     return Basis(mean_D=mean_D, scale_D=scale_D, vectors_DR=vectors_DR, values_R=values_R)
 
 
@@ -84,7 +84,7 @@ def _deviations(variance_D: Array, mean_D: Array, rounding_D: Array) -> Array:
     return np.sqrt(np.where(varies_D, variance_D, 0.0))
 
 
-def _eigenvectors(z_ND: Array) -> tuple[Array, Array]:
+def eigenvectors(z_ND: Array) -> tuple[Array, Array]:
     """Eigenvalues (R,), largest first, and orthonormal eigenvectors (D, R) of z'z, from the smaller Gram matrix."""
     n, d = z_ND.shape
     dual = n < d

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from transfuse.core.errors import DataError, UsageError
 from transfuse.core.nouns import Kind
 from transfuse.core.tables import chosen
-from transfuse.probing import logistic, ridge
+from transfuse.probing import ridge
 from transfuse.probing.basis import row_deviations_D
 from transfuse.probing.calibrating import temperature
+from transfuse.probing.logistic.fits import logistic_cv, logistic_fit
 from transfuse.probing.problem import ClassWeights, Problem, make_problem
 from transfuse.probing.scoring import calibrated_losses
 
@@ -199,12 +200,10 @@ def _logistic(problem: Problem) -> _Tried:
     x_ND, targets_NC, weights_N, kind = problem.x_ND, problem.targets_NC, problem.weights_N, problem.kind
     deviation_D = row_deviations_D(x_ND, weights_N)
     scale_D = np.where(deviation_D > 0, deviation_D, 1.0)
-    found = logistic.logistic_cv(
-        x_ND, targets_NC, weights_N, problem.fold_N, kind, scale_D=scale_D, tolerance=_SEARCHED
-    )
+    found = logistic_cv(x_ND, targets_NC, weights_N, problem.fold_N, kind, scale_D=scale_D, tolerance=_SEARCHED)
 
     def refit(best: int) -> tuple[Array, Array, float]:
-        fitted = logistic.logistic_fit(
+        fitted = logistic_fit(
             x_ND,
             targets_NC,
             weights_N,

@@ -8,8 +8,8 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from transfuse.core.errors import UsageError
-from transfuse.probing import logistic_rows
-from transfuse.probing.logistic import logistic_cv, logistic_fit
+from transfuse.probing.logistic import passes, rows
+from transfuse.probing.logistic.fits import logistic_cv, logistic_fit
 
 
 def blobs(n, d, c, seed, spread=1.0):
@@ -170,11 +170,11 @@ def test_what_does_not_fit_into_memory_is_streamed_to_the_same_result(limit, mon
     np.save(tmp_path / "x.npy", x)
     arguments = (np.eye(4)[y], np.ones(700), np.arange(700) % 5, "single-label")
     strengths = (1.0, 0.1, 0.01, 0.001)
-    kept = logistic_cv(x, *arguments, strengths=strengths, tolerance=1e-7)
-    for name, value in (("_IN_MEMORY", limit), ("_SPAN", 256), ("_MIXED", 0), ("_CACHE", 4096), ("_SMALL", 0)):
-        monkeypatch.setattr(logistic_rows, name, value)
-    streamed = logistic_cv(np.load(tmp_path / "x.npy", mmap_mode="r"), *arguments, strengths=strengths, tolerance=1e-7)
-    assert streamed.certificate_JK.max() <= 1e-7
+    kept = logistic_cv(x, *arguments, strengths=strengths, tolerance=1e-9)
+    for module, name, value in ((rows, "IN_MEMORY", limit), (passes, "IN_MEMORY", limit), (rows, "_CACHE", 4096)):
+        monkeypatch.setattr(module, name, value)
+    streamed = logistic_cv(np.load(tmp_path / "x.npy", mmap_mode="r"), *arguments, strengths=strengths, tolerance=1e-9)
+    assert streamed.certificate_JK.max() <= 1e-9
     np.testing.assert_allclose(streamed.held_JNC, kept.held_JNC, atol=0.1)
     rough = logistic_cv(x, *arguments, strengths=strengths)
     assert rough.certificate_JK.max() <= 1e-4
@@ -196,6 +196,24 @@ def test_separable_classes_with_hardly_any_penalty_stay_finite():
         fit = logistic_fit(x, np.eye(3)[y], np.ones(30), "single-label", strengths=(1.0, 0.1, strength), tolerance=1e-5)
         assert np.isfinite(fit.weight_CD).all()
         assert ((x @ fit.weight_CD.T + fit.bias_C).argmax(1) == y).all()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_separable_classes_are_certified_down_to_weak_strengths(precision):
+    x, y = blobs(1000, 200, 5, seed=14, spread=1.0)
+    strengths = tuple(np.logspace(1, -8, 10))
+    path = logistic_cv(
+        x.astype(np.float32),
+        np.eye(5)[y],
+        np.ones(1000),
+        np.arange(1000) // 5 % 5,
+        "single-label",
+        strengths=strengths,
+        precision=precision,
+    )
+    assert path.certificate_JK.max() <= 1e-4
+    assert (path.held_JNC.argmax(2) == y).all()
+    assert path.passes < 200
 
 
 def test_columns_without_an_example_get_a_constant():

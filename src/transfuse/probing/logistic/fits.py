@@ -6,8 +6,8 @@ with the softmax cross-entropy, or the sum over columns of binary ones. This is 
 divided by the sum of the weights, with `C = 1 / (strength · N)`. (For two classes scikit-learn fits one difference
 vector d = v_1 - v_0 instead; the optimum is the same with half the strength.)
 Every fit comes with a certificate, computed in float64: a bound on (F - min F) / min F, from the duality gap.
-How it is solved: `logistic_solving.py` (the path), `logistic_passes.py` (gradients and certificates),
-`logistic_rows.py` (coordinates). Sibling: `ridge.py`, which has another loss in the same metric.
+How it is solved: `solving.py` (the path), `searching.py` (L-BFGS), `surveys.py` (certificates), `passes.py` (odds and
+gradients), `rows.py` (coordinates). Sibling: `ridge.py`, which has another loss in the same metric.
 Letters: N examples, D features, C classes or labels, J strengths, K folds.
 """
 
@@ -22,8 +22,8 @@ from torch import Tensor
 
 from transfuse.core.nouns import Kind
 from transfuse.core.tables import chosen
-from transfuse.probing.logistic_rows import NONE_HELD, Rows, for_all, make_rows
-from transfuse.probing.logistic_solving import solve_path
+from transfuse.probing.logistic.rows import NONE_HELD, Rows, make_rows, with_problems
+from transfuse.probing.logistic.solving import solve_path
 from transfuse.sources.precision import has_native_bfloat16
 
 Array = NDArray[np.float64]
@@ -31,7 +31,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 STRENGTHS: tuple[float, ...] = tuple(float(s) for s in np.logspace(1, -5, 13))
 _ROUGH = 1e-5
-"""Tolerances down to which float32 products, with a measured error, are good enough for certificates."""
+"""Tolerances down to which the search may be in less than float64."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,17 +95,15 @@ def logistic_cv(
         tolerance: Largest certified relative gap to the optimal objective.
         precision: Of the search, not of its certificate; `auto` is bfloat16 where the processor multiplies it.
     """
-    problem = _problem(x_ND, targets_NC, weights_N, fold_N, kind, scale_D, precision, _folds(fold_N), tolerance)
-    columns = targets_NC.shape[1]
-    held_JNC: NDArray[np.float32] = np.empty((len(strengths), len(x_ND), columns), dtype=np.float32)
-    heads: list[tuple[np.ndarray, np.ndarray]] = []
+    weights_N, dtype = np.asarray(weights_N, dtype=np.float64), _dtype(precision, tolerance)
+    rows = make_rows(x_ND, targets_NC, weights_N, fold_N, kind, scale_D=scale_D, dtype=dtype)
+    held_JNC: NDArray[np.float32] = np.empty((len(strengths), *targets_NC.shape), dtype=np.float32)
+    heads: list[tuple[Array, Array]] = []
     certificates: list[np.ndarray] = []
-    solutions = solve_path(problem.rows, _first(problem.rows), _halved(strengths, problem.two), tolerance)
-    for held_NC, found in zip(held_JNC, solutions, strict=True):
-        out_NC = found.known.held_NC.numpy()
-        held_NC[:] = out_NC * [-0.5, 0.5] if problem.two else out_NC
-        weight_KCD, bias_KC = _unfolded(problem.rows, found.known.slope_KCP)
-        heads.append(_doubled(weight_KCD.mean(axis=0), bias_KC.mean(axis=0), problem.two))
+    for held_NC, found in zip(held_JNC, solve_path(rows, _first(rows), strengths, tolerance), strict=True):
+        held_NC[:] = found.known.held_NC.numpy()
+        weight_KCD, bias_KC = _unfolded(rows, found.known.slope_KCP)
+        heads.append((weight_KCD.mean(axis=0), bias_KC.mean(axis=0)))
         certificates.append(found.certificate_K.numpy())
     return LogisticPath(
         strengths=tuple(strengths),
@@ -115,7 +113,7 @@ def logistic_cv(
         bias_JC=np.stack([bias_C for _, bias_C in heads]),
         surveys=found.surveys,
         passes=found.passes,
-        rows=problem.rows,
+        rows=rows,
     )
 
 
@@ -140,82 +138,32 @@ def logistic_fit(
 
     The other arguments are those of `logistic_cv`.
     """
-    if like is None:
-        nowhere_N = np.zeros(len(x_ND), dtype=np.int64)
-        problem = _problem(x_ND, targets_NC, weights_N, nowhere_N, kind, scale_D, precision, (NONE_HELD,), tolerance)
-        rows, two = problem.rows, problem.two
+    dtype = _dtype(precision, tolerance)
+    if like is None or like.rows.dtype is not dtype:
+        weights_N, nowhere_N = np.asarray(weights_N, dtype=np.float64), np.zeros(len(x_ND), dtype=np.int64)
+        rows = make_rows(x_ND, targets_NC, weights_N, nowhere_N, kind, scale_D=scale_D, dtype=dtype)
     else:
-        two = _two(kind, targets_NC)
-        weights_N = np.asarray(weights_N, dtype=np.float64)
-        rows = for_all(like.rows, targets_NC[:, 1:] if two else targets_NC, weights_N, tolerance < _ROUGH)
-    if start is not None:
-        start = (np.diff(start[0], axis=0), np.diff(start[1])) if two else start
-        strengths = strengths[-1:]
-    *_, found = solve_path(rows, _first(rows, start), _halved(strengths, two), tolerance)
+        rows = like.rows
+    rows = with_problems(rows, (NONE_HELD,))
+    *_, found = solve_path(rows, _first(rows, start), strengths if start is None else strengths[-1:], tolerance)
     weight_KCD, bias_KC = _unfolded(rows, found.known.slope_KCP)
-    weight_CD, bias_C = _doubled(weight_KCD[0], bias_KC[0], two)
     return LogisticFit(
-        weight_CD=weight_CD,
-        bias_C=bias_C,
+        weight_CD=weight_KCD[0],
+        bias_C=bias_KC[0],
         certificate=float(found.certificate_K[0]),
         surveys=found.surveys,
         passes=found.passes,
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Problem:
-    rows: Rows
-    two: bool
-    """Two classes, solved as one column at half the strength."""
-
-
-def _problem(
-    x_ND: np.ndarray,
-    targets_NC: np.ndarray,
-    weights_N: np.ndarray,
-    fold_N: np.ndarray,
-    kind: Kind,
-    scale_D: np.ndarray | None,
-    precision: Precision,
-    held: tuple[int, ...],
-    tolerance: float,
-) -> _Problem:
+def _dtype(precision: Precision, tolerance: float) -> torch.dtype:
+    """Of the search."""
     chosen("precision", precision, ("auto", "float32", "bfloat16"))
+    if tolerance < _ROUGH:
+        return torch.float64
     if precision == "auto":
         precision = "bfloat16" if has_native_bfloat16(torch.device("cpu")) else "float32"
-    two = _two(kind, targets_NC)
-    rows = make_rows(
-        x_ND,
-        targets_NC[:, 1:] if two else targets_NC,
-        np.asarray(weights_N, dtype=np.float64),
-        fold_N,
-        "multi-label" if two else kind,
-        held=held,
-        scale_D=scale_D,
-        dtype=torch.bfloat16 if precision == "bfloat16" else torch.float32,
-        exact=tolerance < _ROUGH,
-    )
-    return _Problem(rows=rows, two=two)
-
-
-def _two(kind: Kind, targets_NC: np.ndarray) -> bool:
-    return kind == "single-label" and targets_NC.shape[1] == 2
-
-
-def _folds(fold_N: np.ndarray) -> tuple[int, ...]:
-    return tuple(range(int(fold_N.max()) + 1))
-
-
-def _halved(strengths: Sequence[float], two: bool) -> tuple[float, ...]:
-    return tuple(float(strength) * (0.5 if two else 1.0) for strength in strengths)
-
-
-def _doubled(weight_CD: Array, bias_C: Array, two: bool) -> tuple[Array, Array]:
-    """The head of both classes from that of their difference."""
-    if not two:
-        return weight_CD, bias_C
-    return np.concatenate([-0.5 * weight_CD, 0.5 * weight_CD]), np.concatenate([-0.5 * bias_C, 0.5 * bias_C])
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
 def _first(rows: Rows, start: tuple[np.ndarray, np.ndarray] | None = None) -> Tensor:
@@ -227,7 +175,8 @@ def _first(rows: Rows, start: tuple[np.ndarray, np.ndarray] | None = None) -> Te
     slope_KCP[..., -1] = odds_KC
     if start is not None:
         weight_CD, bias_C = (torch.from_numpy(np.asarray(part, dtype=np.float64)) for part in start)
-        slope_KCP[..., :-1] = (weight_CD * rows.scale_D) @ rows.vectors_DR
+        scale_D = torch.where(rows.inverse_D > 0, 1.0 / rows.inverse_D, 0.0)
+        slope_KCP[..., :-1] = (weight_CD * scale_D) @ rows.vectors_DR
         slope_KCP[..., -1] = bias_C + weight_CD @ rows.mean_D
     constant_KC = (2.0 * rows.count_K[:, None] + 1.0).log() * torch.where(rows.share_KC > 0, 1.0, -1.0)
     slope_KCP[~rows.live_KC] = 0.0
@@ -237,5 +186,5 @@ def _first(rows: Rows, start: tuple[np.ndarray, np.ndarray] | None = None) -> Te
 
 def _unfolded(rows: Rows, slope_KCP: Tensor) -> tuple[Array, Array]:
     """Weights (K, C, D) and biases (K, C) on the features as given."""
-    weight_KCD = slope_KCP[..., :-1] @ rows.spread_DR.T
+    weight_KCD = slope_KCP[..., :-1] @ rows.vectors_DR.T * rows.inverse_D
     return weight_KCD.numpy(), (slope_KCP[..., -1] - weight_KCD @ rows.mean_D).numpy()

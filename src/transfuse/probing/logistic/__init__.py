@@ -1,0 +1,1 @@
+"""Logistic regression: whole paths of strengths, all folds at once, each fit with a bound on its gap."""
