@@ -17,6 +17,15 @@ def is_saved(folder: Path) -> bool:
     return (folder / "dataset_dict.json").is_file() or (folder / "dataset_info.json").is_file()
 
 
+def column_kinds(folder: Path) -> dict[str, str]:
+    """Kind of every column: `Image`, `ClassLabel`, or the type of its values such as `string`."""
+    features = next(iter(_tables(folder).values())).features
+    return {
+        name: str(getattr(feature, "dtype", "")) if type(feature).__name__ == "Value" else type(feature).__name__
+        for name, feature in features.items()
+    }
+
+
 def list_saved(
     folder: Path,
     *,
