@@ -26,6 +26,20 @@ def column_kinds(folder: Path) -> dict[str, str]:
     }
 
 
+def columns_of(folder: Path) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+    """All columns of a saved dataset without pictures, and its own splits and classes, as a Listing has them."""
+    tables = _tables(folder)
+    columns: dict[str, list[Any]] = {name: [] for name in next(iter(tables.values())).features}
+    splits: list[str] = []
+    for split, table in tables.items():
+        splits += [SPLIT_NAMES.get(split.lower(), split)] * len(table)
+        for name, values in columns.items():
+            feature = table.features[name]
+            classes = _class_names(feature)
+            values += [value if classes is None else _named(value, classes) for value in table[name][:]]
+    return columns, {"splits": splits} if len(tables) > 1 else {}
+
+
 def list_saved(
     folder: Path,
     *,
