@@ -16,7 +16,7 @@ from transfuse.cli import shared
 def command(
     model: str, data: str, split: str, report: str | None, seed: int, trust_code: bool, form: str, quiet: bool
 ) -> None:
-    """Measure the saved MODEL on the labelled pictures in DATA: every metric, with n and an interval."""
+    """Measure the saved MODEL on the labelled examples in DATA: every metric, with n and an interval."""
     with shared.running(quiet=quiet) as run:
         from transfuse.evaluating.evaluate import evaluate
         from transfuse.reporting.files import require_suffix

@@ -35,7 +35,7 @@ def command(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Adapt SOURCE to the labelled pictures in DATA by one METHOD, and measure the result."""
+    """Adapt SOURCE to the labelled examples in DATA by one METHOD, and measure the result."""
     head = shared.given({part: options.pop(part) for part in ("head", "hidden", "activation", "dropout")})
     fit_options, data_options, source_options = shared.sorted_options(options)
     with shared.running(quiet=quiet, budget=budget, resumable=True) as run:
@@ -43,8 +43,8 @@ def command(
         from transfuse.transferring.transfer import transfer
 
         shared.require_free(out)
-        arranged(method, {**head, **fit_options})  # mistakes are told before the pictures are read
-        found = shared.found_source(source, **source_options)
+        arranged(method, {**head, **fit_options})  # mistakes are told before the data are read
+        found = shared.found_source(source, source_options)
         task = shared.opened_task(data, data_options, fit_options.get("seed", 0), run)
         model = transfer(
             found, task, method=method, name=name, run=run, command=shared.command_line(), **head, **fit_options
