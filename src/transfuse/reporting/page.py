@@ -176,6 +176,7 @@ def pictures(content: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "image": Markup(p["image"]) if _PICTURE.fullmatch(str(p.get("image", ""))) else "",
             "name": p.get("name", ""),
             "truth": p.get("truth", ""),
+            "said": p.get("said", "truly"),
             "answer": p.get("answer", ""),
             "confidence": "" if p.get("confidence") is None else number(p["confidence"], 2),
         }
