@@ -7,7 +7,7 @@ people can see: brightness, contrast, sizes, the share of the picture that is no
 Letters: N examples of both sets, D features, S statistics.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,10 @@ from transfuse.predicting.predict import activated
 from transfuse.probing.heads import fit_head
 from transfuse.sources.references import find
 
-_SHOWN = 12
 _CLEAR = 0.8
 """Standardised difference that is called large (Cohen, Statistical Power Analysis, 1988)."""
 _RESAMPLES = 500
+_EQUAL, _ALWAYS = 1e-9, 99.0
 
 Measured = dict[str, float]
 
@@ -69,10 +69,10 @@ def drift(
     classes = _classes(tasks, names)
     return Report(
         title=f"{names[0]} against {names[1]}",
-        columns=("difference", "AUC") if not looks else ("difference", names[0], names[1], "standardised"),
-        rows=({"difference": f"told apart by {by}", "AUC": told},) if not looks else tuple(looks[:_SHOWN]),
+        columns=("told apart by", "auc"),
+        rows=({"told apart by": f"a linear head on features of {by}", "auc": told},),
         summary=tuple(_sentences(names, told, by, looks, classes)),
-        sections=(_class_section(names, classes),) if classes else (),
+        sections=tuple(_sections(names, looks, classes)),
         command=command,
     )
 
@@ -103,7 +103,7 @@ def _looks(tasks: list[Task], names: tuple[str, str], seed: int) -> list[dict[st
     a, b = (looks_of(everything(task).examples.items) for task in tasks)
     rows = [
         {
-            "difference": name,
+            "statistic": name,
             names[0]: round(float(a[name].mean()), 3),
             names[1]: round(float(b[name].mean()), 3),
             "standardised": _standardised(a[name], b[name], seed),
@@ -116,7 +116,7 @@ def _looks(tasks: list[Task], names: tuple[str, str], seed: int) -> list[dict[st
 def _standardised(a_N: np.ndarray, b_N: np.ndarray, seed: int) -> Measured:
     """Difference of the means, second less first, over the pooled deviation, with its percentile bootstrap.
 
-    Two sets of one value each differ by 0, or by as much as can be said: plus or minus infinity is written as 99.
+    Where neither set varies they are equal (0), or nothing else is said of the difference than its sign (99).
     """
     generator = np.random.default_rng(seed)
     drawn = [_effect(generator.choice(a_N, len(a_N)), generator.choice(b_N, len(b_N))) for _ in range(_RESAMPLES)]
@@ -128,7 +128,9 @@ def _standardised(a_N: np.ndarray, b_N: np.ndarray, seed: int) -> Measured:
 def _effect(a_N: np.ndarray, b_N: np.ndarray) -> float:
     gap = float(b_N.mean() - a_N.mean())
     pooled = float(np.sqrt((a_N.var() + b_N.var()) / 2))
-    return float(np.clip(gap / pooled, -99, 99)) if pooled > 1e-9 * max(abs(gap), 1.0) else float(np.sign(gap) * 99)
+    if abs(gap) < _EQUAL:
+        return 0.0
+    return float(np.clip(gap / pooled, -_ALWAYS, _ALWAYS)) if pooled > _EQUAL else float(np.sign(gap) * _ALWAYS)
 
 
 def _classes(tasks: list[Task], names: tuple[str, str]) -> list[dict[str, Any]]:
@@ -153,9 +155,14 @@ def _shares(task: Task, known: list[str]) -> Mapping[str, Measured]:
     return said
 
 
-def _class_section(names: tuple[str, str], classes: list[dict[str, Any]]) -> Section:
-    content = {"columns": ["class", *names], "rows": classes}
-    return Section(kind="table", title="Shares of classes", content=content)
+def _sections(names: tuple[str, str], looks: list[dict[str, Any]], classes: list[dict[str, Any]]) -> Iterator[Section]:
+    if looks:
+        note = "Means of both, and their difference in standard deviations; \N{PLUS-MINUS SIGN}99 where neither varies."
+        content = {"columns": ["statistic", *names, "standardised"], "rows": looks}
+        yield Section(kind="table", title="What can be seen", content=content, note=note)
+    if classes:
+        content = {"columns": ["class", *names], "rows": classes}
+        yield Section(kind="table", title="Shares of classes", content=content)
 
 
 def _sentences(
@@ -166,10 +173,9 @@ def _sentences(
         gap = row["standardised"]
         if abs(gap["value"]) >= _CLEAR and not gap["low"] <= 0 <= gap["high"]:
             more = "higher" if gap["value"] > 0 else "lower"
-            sentences.append(
-                f"{LOOKS[row['difference']]} is {more} in {names[1]}: {row[names[1]]:g} against {row[names[0]]:g}"
-                f" ({abs(gap['value']):.1f} standard deviations)."
-            )
+            size = "always" if abs(gap["value"]) == _ALWAYS else f"{abs(gap['value']):.1f} standard deviations"
+            figures = f"{row[names[1]]:g} against {row[names[0]]:g} ({size})"
+            sentences.append(f"{LOOKS[row['statistic']]} is {more} in {names[1]}: {figures}.")
     moved = [row for row in classes if _apart(row[names[0]], row[names[1]])]
     if moved:
         told_classes = ", ".join(

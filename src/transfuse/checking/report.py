@@ -32,7 +32,7 @@ def report(checked: Checked, *, command: str) -> Report:
     concerned = len({finding.place for finding in checked.found})
     return Report(
         title=f"{checked.task.name}: {concerned} of {examples} examples have a problem",
-        columns=("problem", "found", "share", "what it is") if rows else (),
+        columns=("problem", "found", "share", "estimated share", "what it is") if rows else (),
         rows=rows,
         summary=tuple(_sentences(checked, counts)),
         sections=tuple(_sections(checked)),
@@ -42,10 +42,10 @@ def report(checked: Checked, *, command: str) -> Report:
 
 
 def _row(checked: Checked, problem: str, count: int) -> dict[str, Any]:
-    share: Any = round(count / len(checked.every.examples), 4)
-    if problem == "wrong-label" and checked.wrong is not None:
-        share = checked.wrong.share
-    return {"problem": problem, "found": count, "share": share, "what it is": PROBLEMS[problem]}
+    estimated = checked.wrong.share if problem == "wrong-label" and checked.wrong is not None else None
+    share = round(count / len(checked.every.examples), 4)
+    said = PROBLEMS[problem]
+    return {"problem": problem, "found": count, "share": share, "estimated share": estimated, "what it is": said}
 
 
 def _sentences(checked: Checked, counts: Mapping[str, int]) -> list[str]:
@@ -129,7 +129,7 @@ def _picture(checked: Checked, finding: Finding) -> dict[str, Any]:
         "name": examples.names[finding.place],
         "truth": finding.given,
         "said": "given",
-        "answer": finding.suggested,
+        "answer": f"perhaps {finding.suggested}",
         "confidence": finding.score,
     }
 
@@ -142,7 +142,7 @@ def _mixed_up(checked: Checked) -> Section:
     classes = checked.task.classes
     pairs = [divmod(int(flat), len(classes)) for flat in np.argsort(-joint_CC, axis=None)[:_CONFUSED]]
     rows = [
-        {"given": classes[i], "truly": classes[j], "examples, estimated": round(float(joint_CC[i, j]), 1)}
+        {"given": classes[i], "truly": classes[j], "examples, estimated": round(float(joint_CC[i, j]))}
         for i, j in pairs
         if joint_CC[i, j] >= 0.5
     ]
