@@ -185,7 +185,7 @@ def test_a_task_is_returned_as_it_is() -> None:
 
 @pytest.mark.parametrize(
     ("targets", "words"),
-    [([1] * 60, "at least two classes"), ([0.5] * 60, "must vary"), ([["a", "b"]] * 60, "in some training pictures")],
+    [([1] * 60, "at least two classes"), ([0.5] * 60, "must vary"), ([["a", "b"]] * 60, "in some training examples")],
 )
 def test_targets_from_which_nothing_can_be_learnt(targets: list, words: str) -> None:
     with pytest.raises(DataError, match=words):

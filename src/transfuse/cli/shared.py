@@ -102,10 +102,10 @@ def numbers(text: str | None) -> tuple[float, ...] | None:
 
 def opened_task(data: str, options: dict[str, Any], seed: int, run: Run) -> Any:
     """The Task that the data options describe."""
-    from transfuse.tasks.images import open_images
+    from transfuse.tasks.opening import open_task
 
     target = list(options.pop("target")) or None
-    return open_images(data, target=target, seed=seed, run=run, **options)
+    return open_task(data, target=target, seed=seed, run=run, **options)
 
 
 _OTHER_NAMES = {"target": "stop_at"}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["single-label", "multi-label", "regression"]
 Severity = Literal["warning", "note"]
+Modality = Literal["image", "text", "table"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,21 +49,67 @@ class Preprocessing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TextPreprocessing:
+    """How a source wants its texts: part of the source, stored with every Model."""
+
+    tokenizer: str
+    """Path of the tokenizer's `tokenizer.json`; in a saved Model's document its name inside the folder."""
+    digest: str
+    """SHA-256 of that file: what the tokenizer is, wherever it lies."""
+    max_length: int
+    """Most tokens of a text that the network sees, special ones included."""
+    cut: Literal["end", "start"] = "end"
+    """Which side of a longer text is left out."""
+    prompt: str = ""
+    """Stands before every text."""
+    known: bool = True
+    """False when `max_length` was assumed because the source does not say."""
+
+
+Role = Literal["numeric", "categorical", "boolean", "date", "text"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of a table as the network sees it: a number."""
+
+    name: str
+    role: Role
+    mean: float = 0.0
+    """Of a numeric or date column; subtracted."""
+    std: float = 1.0
+    """Of a numeric or date column; divided by."""
+    values: tuple[str, ...] = ()
+    """Of a categorical column: code k stands for `values[k]`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TablePreprocessing:
+    """How a source wants its rows: part of the source, stored with every Model."""
+
+    columns: tuple[Column, ...]
+    known: bool = True
+
+
+AnyPreprocessing = Preprocessing | TextPreprocessing | TablePreprocessing
+
+
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """A reference to a model that already knows something. It holds no tensors."""
 
     reference: str
     """As the user wrote it: `timm:resnet18`, `file:w.pth@timm:resnet18`, `builtin:NAME`, a Model's folder."""
     name: str
-    modality: str = "image"
+    modality: Modality = "image"
     origin: str
-    """`timm`, `file`, `builtin` or `model`: which file of `sources/` opens it."""
+    """`timm`, `hf`, `file`, `builtin` or `model`: which file of `sources/` opens it."""
     builder: Mapping[str, Any]
     """How the network is built, as plain values: `{"timm": "resnet18", "arguments": {}}` or
     `{"function": "nets.py:resnet20", "digest": ...}`."""
     weights: str | None = None
     """Path of the file with the tensors; None for random weights."""
-    preprocessing: Preprocessing
+    preprocessing: AnyPreprocessing
     licence: str = "unknown"
     digest: str
     """SHA-256 over builder and weights."""
@@ -107,7 +154,7 @@ class Task:
     """What is to be learnt: kind, classes and fixed, seeded splits of lazily decoded examples."""
 
     name: str
-    modality: str = "image"
+    modality: Modality = "image"
     kind: Kind
     classes: tuple[str, ...]
     """Class names, or the names of the target columns for regression."""
@@ -157,10 +204,10 @@ class Model:
     """A predictor: network, preprocessing, classes and where all of it came from."""
 
     name: str
-    modality: str = "image"
+    modality: Modality = "image"
     kind: Kind
     classes: tuple[str, ...]
-    preprocessing: Preprocessing
+    preprocessing: AnyPreprocessing
     builder: Mapping[str, Any]
     """How the body is built (see Source.builder)."""
     head: Mapping[str, Any]
@@ -179,7 +226,7 @@ class Model:
     """Of a probe: the sums that its head was made of, for `update` and `forget`; personal data."""
 
     def predict(self, inputs: Any, **options: Any) -> "Any":
-        """Answers for paths, arrays or PIL pictures: see `transfuse.predict`."""
+        """Answers for paths, arrays, PIL pictures, texts or rows: see `transfuse.predict`."""
         return verbs.call("predict", self, inputs, **options)
 
     def save(self, folder: "str | Path") -> "Path":

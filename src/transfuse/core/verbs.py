@@ -5,7 +5,7 @@ from typing import Any
 from transfuse.core.tables import resolve
 
 VERBS = {
-    "task": "transfuse.tasks.images:open_images",
+    "task": "transfuse.tasks.opening:open_task",
     "source": "transfuse.sources.references:find",
     "features": "transfuse.sources.extraction:features",
     "check": "transfuse.checking.check:check",

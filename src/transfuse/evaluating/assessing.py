@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from transfuse.core.errors import UsageError
-from transfuse.core.nouns import Examples, Kind, Model, Task
+from transfuse.core.nouns import Examples, Kind, Modality, Model, Task
 from transfuse.core.runs import Run
 from transfuse.core.tables import chosen
 from transfuse.measuring.intervals import interval
@@ -31,6 +31,7 @@ class Assessment:
     examples: Examples
     outputs_NC: np.ndarray
     """Calibrated probabilities, or values in the user's units."""
+    modality: Modality = "image"
 
     @property
     def targets(self) -> np.ndarray:
@@ -60,7 +61,9 @@ def split_of(task: Task, split: str, model: Model) -> Examples:
 def assess(model: Model, examples: Examples, *, run: Run = Run()) -> Assessment:
     """Ask the model for every example of a split."""
     outputs_NC = probabilities(model, examples.items, run=run)
-    return Assessment(kind=model.kind, classes=model.classes, examples=examples, outputs_NC=outputs_NC)
+    return Assessment(
+        kind=model.kind, classes=model.classes, examples=examples, outputs_NC=outputs_NC, modality=model.modality
+    )
 
 
 def headline(kind: Kind) -> tuple[str, ...]:

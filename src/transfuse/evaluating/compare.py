@@ -10,7 +10,7 @@ from transfuse.evaluating.assessing import Assessment, assess, plain_row, split_
 from transfuse.measuring.intervals import paired
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.predicting.folder import load
-from transfuse.tasks.images import open_split
+from transfuse.tasks.opening import open_split
 
 
 def difference(a: Assessment, b: Assessment, *, name: str | None = None, seed: int = 0) -> dict[str, float]:
@@ -52,7 +52,7 @@ def compare(
     if isinstance(data, Task):
         examples, warnings = split_of(data, split, a), data.warnings
     else:
-        examples, warnings = open_split(data, classes=a.classes, kind=a.kind, split=split, run=run)
+        examples, warnings = open_split(data, modality=a.modality, classes=a.classes, kind=a.kind, split=split, run=run)
     first, second = assess(a, examples, run=run), assess(b, examples, run=run)
     rows = (plain_row(a.name, first, seed=seed), plain_row(b.name, second, seed=seed))
     metric = PRIMARY[a.kind]

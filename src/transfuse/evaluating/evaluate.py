@@ -9,7 +9,7 @@ from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import assess, split_of
 from transfuse.evaluating.sections import detailed
 from transfuse.predicting.folder import load
-from transfuse.tasks.images import open_split
+from transfuse.tasks.opening import open_split
 
 
 def evaluate(
@@ -31,7 +31,9 @@ def evaluate(
     if isinstance(data, Task):
         examples, warnings = split_of(data, split, model), data.warnings
     else:
-        examples, warnings = open_split(data, classes=model.classes, kind=model.kind, split=split, run=run)
+        examples, warnings = open_split(
+            data, modality=model.modality, classes=model.classes, kind=model.kind, split=split, run=run
+        )
     assessment = assess(model, examples, run=run)
     rows = [{"metric": name, "value": value} for name, value in assessment.all_measured(seed=seed).items()]
     provenance = Section(kind="provenance", title="How the model was made", content=plain(model.provenance))

@@ -12,8 +12,11 @@ from transfuse.evaluating.assessing import Assessment
 from transfuse.measuring.metrics import confusion, measure, per_class, reliability
 from transfuse.reporting.pictures import thumbnail
 from transfuse.tasks.decoding import decode
+from transfuse.tasks.reading import text_of
 
 _WORST = 12
+_SHOWN = 300  # characters of a text
+_COLUMNS = ("example", "answer", "confidence", "truth", "name")
 
 
 def detailed(assessment: Assessment) -> list[Section]:
@@ -48,8 +51,12 @@ def _reliability(assessment: Assessment) -> Section:
 def _worst(assessment: Assessment) -> Section:
     wrongness_N = _wrongness(assessment)
     places = [int(place) for place in np.argsort(-wrongness_N)[:_WORST] if wrongness_N[place] > 0]
-    content = [_picture(assessment, place) for place in places]
     note = f"The {len(places)} of {len(wrongness_N)} examples on which the model was most surely wrong."
+    if assessment.modality != "image":
+        rows = [_row(assessment, place) for place in places]
+        columns = [name for name in _COLUMNS if not rows or name in rows[0]]
+        return Section(kind="table", title="Worst mistakes", content={"columns": columns, "rows": rows}, note=note)
+    content = [_picture(assessment, place) for place in places]
     return Section(kind="pictures", title="Worst mistakes", content=content, note=note)
 
 
@@ -75,6 +82,21 @@ def _picture(assessment: Assessment, place: int) -> dict[str, Any]:
         "answer": _words(assessment, assessment.outputs_NC[place]),
         "confidence": _confidence(assessment, place),
     }
+
+
+def _row(assessment: Assessment, place: int) -> dict[str, Any]:
+    """A text, or a row in words, with what was said of it."""
+    examples = assessment.examples
+    item = examples.items[place]
+    shown = text_of(item) if assessment.modality == "text" else str(item)
+    row = {
+        "example": shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]} …",
+        "answer": _words(assessment, assessment.outputs_NC[place]),
+        "truth": _words(assessment, assessment.targets[place]),
+        "name": examples.names[place],
+    }
+    confidence = _confidence(assessment, place)
+    return row if confidence is None else {**row, "confidence": confidence}
 
 
 def _words(assessment: Assessment, values: Any) -> str:

@@ -24,7 +24,7 @@ from transfuse.fitting.refitting import refitted
 from transfuse.fitting.report import evidence
 from transfuse.fitting.trainings import train
 from transfuse.sources.references import find, told_apart
-from transfuse.tasks.images import open_images
+from transfuse.tasks.opening import open_task
 from transfuse.transferring.transfer import described
 
 DEFAULT_SOURCES = ("timm:mobilenetv3_small_100", "builtin")
@@ -77,7 +77,7 @@ def fit(
         run = replace(run, deadline=started + limit)
     options = {"seed": seed, **(options or {})}
     frozen = {name: options[name] for name in ("seed", "class_weights") if name in options} | {"remember": remember}
-    task = data if isinstance(data, Task) else open_images(data, seed=seed, run=run)
+    task = data if isinstance(data, Task) else open_task(data, seed=seed, run=run)
     progress = Progress()
     found = told_apart(_found(sources, trust_code, progress))
     try:

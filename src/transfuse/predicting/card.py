@@ -3,23 +3,25 @@
 from collections.abc import Mapping
 
 from transfuse.core.durations import spoken
-from transfuse.core.nouns import Model
+from transfuse.core.nouns import Modality, Model
 from transfuse.core.provenance import walk
 from transfuse.predicting.learnt import LEARNT
+from transfuse.sources.inputs import described
+
+_EXAMPLES: Mapping[Modality, str] = {"image": '"picture.jpg"', "text": '"some text"', "table": '{"column": 1.0}'}
+"""What `predict` is given, by modality."""
 
 
 def card(model: Model) -> str:
     """Markdown for the folder's README.md."""
-    height, width = model.preprocessing.size
     classes = ", ".join(model.classes[:20]) + (
         f" and {len(model.classes) - 20} more" if len(model.classes) > 20 else ""
     )
-    colours = "grey" if model.preprocessing.channels == 1 else "RGB"
     lines = [
         f"# {model.name}",
         "",
         f"- Task: {model.kind} {model.modality}, {len(model.classes)} outputs: {classes}",
-        f"- Input: {height} by {width} pixels, {colours}",
+        f"- Input: {described(model.preprocessing)}",
         f"- Parameters: {sum(p.numel() for p in model.network.parameters()):,}",
         f"- Licence of the source: {model.licence}",
         "",
@@ -42,7 +44,7 @@ def card(model: Model) -> str:
         "",
         "```python",
         "import transfuse as tr",
-        'tr.load("THIS_FOLDER").predict(["picture.jpg"])',
+        f'tr.load("THIS_FOLDER").predict([{_EXAMPLES[model.modality]}])',
         "```",
         "",
     ]

@@ -16,10 +16,10 @@ from transfuse.core.provenance import plain, step_from
 from transfuse.predicting.card import card
 from transfuse.predicting.learnt import LEARNT, facts_of, read_learnt, write_learnt
 from transfuse.probing.learnt import Learnt
+from transfuse.sources import inputs
 from transfuse.sources.bodies import feature_size
 from transfuse.sources.network import Network, head_from
 from transfuse.sources.opening import rebuild
-from transfuse.sources.preprocessing import from_plain
 from transfuse.weights.files import read_tensors, write_tensors
 from transfuse.weights.matching import load_into
 
@@ -63,7 +63,7 @@ def load(folder: str | Path, *, trust_code: bool = False) -> Model:
     _require_same(folder / TENSORS, document.get("digest"))
     tensors = read_tensors(folder / TENSORS)
     try:
-        return replace(_rebuilt(document, tensors, trust_code), learnt=_learnt(folder, document))
+        return replace(_rebuilt(document, folder, tensors, trust_code), learnt=_learnt(folder, document))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, TransfuseError):
             raise
@@ -86,7 +86,7 @@ def _require_same(path: Path, digest: Any) -> None:
         raise ModelError(f"'{path}' is not the file that was saved: its digest differs. Restore the folder.")
 
 
-def _rebuilt(document: dict[str, Any], tensors: dict[str, Any], trust_code: bool) -> Model:
+def _rebuilt(document: dict[str, Any], folder: Path, tensors: dict[str, Any], trust_code: bool) -> Model:
     """The Model that a document and its tensors describe."""
     body = rebuild(document["builder"], trust_code=trust_code)
     head = head_from(document["head"], document["feature_size"], len(document["classes"]))
@@ -101,7 +101,7 @@ def _rebuilt(document: dict[str, Any], tensors: dict[str, Any], trust_code: bool
     return Model(
         **known,
         classes=tuple(document["classes"]),
-        preprocessing=from_plain(document["preprocessing"]),
+        preprocessing=inputs.from_plain(document["preprocessing"], folder),
         provenance=step_from(document["provenance"]),
         target_scale=(tuple(scale[0]), tuple(scale[1])) if scale else None,
         network=network,
@@ -136,7 +136,7 @@ def _document(model: Model, part: Path) -> dict[str, Any]:
         "builder": plain(model.builder),
         "feature_size": feature_size(model.network.get_submodule("body"), model.preprocessing),
         "head": plain(model.head),
-        "preprocessing": plain(model.preprocessing),
+        "preprocessing": inputs.written(model.preprocessing, part),
         "temperature": model.temperature,
         "target_scale": plain(model.target_scale),
         "licence": model.licence,

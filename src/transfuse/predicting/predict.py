@@ -3,7 +3,8 @@
 Letters: N inputs, C classes or target columns.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +12,39 @@ import numpy as np
 import torch
 from torch import nn
 
+from transfuse.core.ahead import ahead
 from transfuse.core.errors import DataError
-from transfuse.core.nouns import Kind, Model, Preprocessing
+from transfuse.core.nouns import AnyPreprocessing, Kind, Model
 from transfuse.core.runs import Run
-from transfuse.sources.preprocessing import normalise
-from transfuse.tasks.decoding import decode
-from transfuse.tasks.loading import batches
+from transfuse.sources.inputs import blocks, decoded, expanded, tensor_of
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+_AHEAD = 4  # batches prepared ahead of the network
 
 
 def logits(
-    network: nn.Module, items: Sequence[Any], preprocessing: Preprocessing, *, run: Run = Run(), batch_size: int = 64
+    network: nn.Module, items: Sequence[Any], preprocessing: AnyPreprocessing, *, run: Run = Run(), batch_size: int = 64
 ) -> np.ndarray:
     """Outputs of a network in evaluation mode, float32 (N, C), in the order of `items`."""
     device = next(network.parameters()).device
     was_training = network.training
     network.eval()
-    outputs: list[np.ndarray] = []
-    with torch.inference_mode():
-        for pictures in batches(items, preprocessing, batch_size):
-            outputs.append(network(normalise(pictures, preprocessing).to(device)).float().cpu().numpy())
-            done = sum(len(block) for block in outputs)
+    places = blocks(items, preprocessing, batch_size)
+    outputs_NC, done = np.zeros((0, 0), np.float32), 0
+    prepared = ahead(
+        lambda index_B: tensor_of([items[place] for place in index_B.tolist()], preprocessing),
+        places,
+        workers=2,
+        waiting=_AHEAD,
+    )
+    with contextlib.closing(prepared), torch.inference_mode():
+        for index_B, x in zip(places, prepared, strict=True):
+            found_BC = network(x.to(device)).float().cpu().numpy()
+            outputs_NC = np.empty((len(items), found_BC.shape[1]), np.float32) if not done else outputs_NC
+            outputs_NC[index_B] = found_BC
+            done += len(index_B)
             run.watch({"stage": "predicting", "done": done, "total": len(items), "text": ""})
     network.train(was_training)
-    return np.concatenate(outputs) if outputs else np.zeros((0, 0), np.float32)
+    return outputs_NC
 
 
 def activated(
@@ -63,18 +72,19 @@ def probabilities(model: Model, items: Sequence[Any], *, run: Run = Run()) -> np
 def predict(model: Model, inputs: Any, *, run: Run = Run()) -> list[dict[str, Any]]:
     """One answer for each input, in order.
 
-    `inputs` is a path, an array or a PIL picture, or a sequence of them; a folder stands for the pictures in it. An
-    answer has `input` and, by kind, `class` + `confidence` + `probabilities`, or `classes` + `probabilities`, or
-    `values`. An input that cannot be read gets `error` in words instead; the others are answered.
+    For pictures `inputs` is a path, an array or a PIL picture; for texts a text or the path of a `.txt` file; or a
+    sequence of them. A folder stands for the files in it. An answer has `input` and, by kind, `class` + `confidence` +
+    `probabilities`, or `classes` + `probabilities`, or `values`. An input that cannot be read gets `error` in words
+    instead; the others are answered.
     """
-    items = expanded(inputs)
-    pictures, errors = [], {}
+    items = expanded(inputs, model.preprocessing)
+    readable, errors = [], {}
     for place, item in enumerate(items):
         try:
-            pictures.append(decode(item, model.preprocessing.channels))
+            readable.append(decoded(item, model.preprocessing))
         except DataError as error:
             errors[place] = str(error)
-    answers_MC = iter(probabilities(model, pictures, run=run))
+    answers_MC = iter(probabilities(model, readable, run=run))
     return [
         {"input": _named(item, place)}
         | ({"error": errors[place]} if place in errors else _answer(model, next(answers_MC)))
@@ -90,29 +100,6 @@ def _answer(model: Model, outputs_C: np.ndarray) -> dict[str, Any]:
         return {"classes": [name for name, value in values.items() if value >= 0.5], "probabilities": values}
     best = int(outputs_C.argmax())
     return {"class": model.classes[best], "confidence": float(outputs_C[best]), "probabilities": values}
-
-
-def expanded(inputs: Any) -> list[Any]:
-    """The pictures that `inputs` stands for: see `predict`. Raises `DataError` when there is none."""
-    if (
-        isinstance(inputs, str | Path)
-        or (isinstance(inputs, np.ndarray) and inputs.ndim < 4)
-        or not _is_sequence(inputs)
-    ):
-        inputs = [inputs]
-    items: list[Any] = []
-    for item in inputs:
-        if isinstance(item, str | Path) and Path(item).is_dir():
-            items += sorted(path for path in Path(item).rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
-        else:
-            items.append(item)
-    if not items:
-        raise DataError("There must be at least one picture to predict, but none was given or found.")
-    return items
-
-
-def _is_sequence(inputs: Any) -> bool:
-    return isinstance(inputs, Sequence | np.ndarray) and not isinstance(inputs, bytes | Mapping)
 
 
 def _named(item: Any, place: int) -> str:

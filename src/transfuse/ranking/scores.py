@@ -21,6 +21,7 @@ from transfuse.ranking.looking import Look, part_of, seen, targets_of
 from transfuse.ranking.nleep import nleep
 from transfuse.ranking.subsets import Subset
 from transfuse.ranking.transrate import transrate
+from transfuse.sources import inputs
 from transfuse.sources.depths import FINAL
 from transfuse.sources.opening import Opened, open_source
 from transfuse.sources.precision import chosen_precision, device_of, prepared
@@ -60,9 +61,9 @@ def scores(look: Look, subset: Subset, *, seed: int, run: Run) -> dict[str, Cell
 def milliseconds(look: Look, run: Run) -> float:
     """What one example takes on this machine without reading it, in batches of 16: the better of two, after one."""
     opened = open_source(look.source)
-    pictures, device = opened.source.preprocessing, device_of(run.device)
+    device = device_of(run.device)
     compute = prepared(part_of(opened, look.depth), chosen_precision("auto", device), device)
-    blank = torch.zeros(_TIMED, pictures.channels, *pictures.size).to(memory_format=torch.channels_last)
+    blank = inputs.blank(opened.source.preprocessing, _TIMED)
     compute(blank)
     taken = []
     for _ in range(_REPEATS):

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from transfuse.core.errors import SourceError
-from transfuse.core.nouns import Preprocessing
-from transfuse.sources import timm_networks
+from transfuse.core.nouns import AnyPreprocessing
+from transfuse.sources import inputs, timm_networks
 
 
 class PooledBody(nn.Module):
@@ -88,12 +88,12 @@ def gives_channels_last(body: nn.Module) -> bool:
     return getattr(body, "output_fmt", "NCHW") == "NHWC"
 
 
-def feature_size(body: nn.Module, preprocessing: Preprocessing) -> int:
-    """D, by running the body on one blank picture."""
-    output = _run(body, torch.zeros(1, preprocessing.channels, *preprocessing.size))
+def feature_size(body: nn.Module, preprocessing: AnyPreprocessing) -> int:
+    """D, by running the body on one blank example."""
+    output = _run(body, inputs.blank(preprocessing))
     if not isinstance(output, torch.Tensor) or output.ndim != 2:
         raise SourceError(
-            f"A body must give features (pictures, D), but gave {getattr(output, 'shape', type(output))}."
+            f"A body must give features (examples, D), but gave {getattr(output, 'shape', type(output))}."
         )
     return output.shape[1]
 
@@ -101,7 +101,7 @@ def feature_size(body: nn.Module, preprocessing: Preprocessing) -> int:
 def _noting(name: str, linear: dict[int, tuple[str, nn.Linear]]) -> Any:
     kept: list[torch.Tensor] = []  # an id is only unique among tensors that are alive
 
-    def note(module: nn.Linear, inputs: Any, output: torch.Tensor) -> None:
+    def note(module: nn.Linear, given: Any, output: torch.Tensor) -> None:
         kept.append(output)
         linear[id(output)] = (name, module)
 
@@ -114,9 +114,16 @@ def _run(network: nn.Module, sample: torch.Tensor) -> Any:
         with torch.inference_mode():
             return network.eval()(sample)
     except Exception as error:  # a network may raise anything for a size that it does not take
-        raise SourceError(
-            f"The network does not take pictures of shape {tuple(sample.shape[1:])}: {str(error)[:200]}. Give its"
-            " size, and mean and std with as many values as it has channels."
-        ) from error
+        raise SourceError(_refused(sample, error)) from error
     finally:
         network.train(mode)
+
+
+def _refused(sample: torch.Tensor, error: Exception) -> str:
+    why = str(error)[:200]
+    if sample.ndim != 4:
+        return f"The network does not take examples of shape {tuple(sample.shape[1:])}: {why}."
+    return (
+        f"The network does not take pictures of shape {tuple(sample.shape[1:])}: {why}. Give its"
+        " size, and mean and std with as many values as it has channels."
+    )

@@ -4,7 +4,7 @@ Letters: N examples, K views, B pictures of a batch, h w c pixels and channels, 
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,12 +15,12 @@ from torch import nn
 
 from transfuse.core import digests
 from transfuse.core.errors import BudgetError, UsageError
-from transfuse.core.nouns import Examples, Features, Source, Task
+from transfuse.core.nouns import Examples, Features, Preprocessing, Source, Task
 from transfuse.core.provenance import plain
 from transfuse.core.randomness import key
 from transfuse.core.runs import Run
 from transfuse.core.tables import chosen
-from transfuse.sources import bodies, staging
+from transfuse.sources import bodies, inputs, staging
 from transfuse.sources import cache as feature_cache
 from transfuse.sources.folding import folded
 from transfuse.sources.opening import Opened, open_source
@@ -31,7 +31,7 @@ from transfuse.tasks.augmenting import NONE, Augmentation, augment
 from transfuse.tasks.loading import batch
 
 BATCH = 32
-"""Pictures that the network sees at once."""
+"""Examples that the network sees at once."""
 
 
 def features(
@@ -151,7 +151,7 @@ class _Job:
         return {
             "format": 1,
             "source": self.source.digest,
-            "preprocessing": plain(self.source.preprocessing),
+            "preprocessing": inputs.identity(self.source.preprocessing),
             "precision": self.precision,
             "depth": depth,
             "pooled": self.pooled,
@@ -224,49 +224,49 @@ class _Extractor:
         return [(bodies.pooled(m, m.ndim, self.channels_last) if job.pooled else m).numpy() for m in maps]
 
     def shapes(self, job: _Job) -> list[tuple[int, ...]]:
-        """Shape of all rows at each depth, by running one blank picture."""
-        pictures = job.source.preprocessing
-        blank = torch.zeros(1, pictures.channels, *pictures.size).to(memory_format=torch.channels_last)
+        """Shape of all rows at each depth, by running one blank example."""
+        blank = inputs.blank(job.source.preprocessing)
         return [(job.rows, *value.shape[1:]) for value in self.values(job, blank)]
 
     def fill(self, job: _Job, arrays: Sequence[np.ndarray], run: Run) -> dict[str, Any]:
-        """Run every picture through the network; gives what is to be remembered with the arrays."""
-        shape = (2, job.source.preprocessing.channels, *job.source.preprocessing.size)
+        """Run every example through the network; gives what is to be remembered with the arrays."""
+        preprocessing = job.source.preprocessing
+        if not isinstance(preprocessing, Preprocessing):
+            return self._filled(job, arrays, run)
+        shape = (2, preprocessing.channels, *preprocessing.size)
         noise = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(job.device)
         with folded(self.network, noise, constant=True):
             return self._filled(job, arrays, run)
 
     def _filled(self, job: _Job, arrays: Sequence[np.ndarray], run: Run) -> dict[str, Any]:
-        count, deviation = len(job.examples), None
-        blocks = on_threads(lambda start: self._block(job, start), range(0, count, BATCH))
+        count, done, deviation = len(job.examples), 0, None
+        places = inputs.blocks(job.examples.items, job.source.preprocessing, BATCH)
+        blocks = on_threads(lambda given: self._block(job, *given), enumerate(places))
         with contextlib.closing(blocks):
-            for start, found in zip(range(0, count, BATCH), blocks, strict=True):
-                done = min(start + BATCH, count)
-                deviation = found.deviation if start == 0 else deviation
+            for index_B, found in zip(places, blocks, strict=True):
+                deviation = found.deviation if done == 0 else deviation
+                done += len(index_B)
                 for view, values in enumerate(found.values):
                     for array, value in zip(arrays, values, strict=True):
-                        array[view * count + start : view * count + done] = value
+                        array[view * count + index_B] = value
                 run.watch(
                     {"stage": "extracting", "done": done, "total": count, "text": f"{job.source.name} on {job.label}"}
                 )
                 if run.remaining() <= 0 and done < count:
                     raise BudgetError(
-                        f"The time ran out after {done} of {count} pictures. Give more time or fewer pictures."
+                        f"The time ran out after {done} of {count} examples. Give more time or fewer examples."
                     )
         if job.device.type != "cpu":
             self.network.to("cpu")  # the parameters are the caller's
         return {"deviation": deviation}
 
-    def _block(self, job: _Job, start: int) -> "_Block":
-        """Decode the examples from `start` on and run their views through the network."""
-        preprocessing = job.source.preprocessing
-        pictures = batch(job.examples.items[start : start + BATCH], preprocessing, workers=1)
+    def _block(self, job: _Job, number: int, index_B: np.ndarray) -> "_Block":
+        """Decode the examples of a block and run their views through the network."""
         values, deviation = [], None
-        for view in range(max(job.views, 1)):
-            x_Bchw = normalise(_varied(job, pictures, start, view), preprocessing)
-            values.append(self.values(job, x_Bchw))
-            if start == view == 0 and job.precision != "float32":
-                deviation = self._deviation(job, x_Bchw, values[0])
+        for view, x in enumerate(_views(job, index_B)):
+            values.append(self.values(job, x))
+            if number == view == 0 and job.precision != "float32":
+                deviation = self._deviation(job, x, values[0])
         return _Block(values, deviation)
 
     def _deviation(self, job: _Job, x_Bchw: torch.Tensor, values: list[np.ndarray]) -> float:
@@ -284,8 +284,16 @@ class _Block:
     deviation: float | None
 
 
-def _varied(job: _Job, pictures: np.ndarray, start: int, view: int) -> np.ndarray:
-    if not job.views:
-        return pictures
-    names = job.examples.digests[start : start + len(pictures)]
-    return augment(pictures, [key(job.seed, name, view) for name in names], job.augmentation)
+def _views(job: _Job, index_B: np.ndarray) -> Iterator[torch.Tensor]:
+    """Each view of a block, ready for the body; only pictures have more than the plain one."""
+    items = [job.examples.items[place] for place in index_B.tolist()]
+    preprocessing = job.source.preprocessing
+    if not isinstance(preprocessing, Preprocessing):
+        for _ in range(max(job.views, 1)):
+            yield inputs.tensor_of(items, preprocessing)
+        return
+    pictures = batch(items, preprocessing, workers=1)
+    for view in range(max(job.views, 1)):
+        keys = [key(job.seed, job.examples.digests[place], view) for place in index_B.tolist()]
+        varied = augment(pictures, keys, job.augmentation) if job.views else pictures
+        yield normalise(varied, preprocessing)

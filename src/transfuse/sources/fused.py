@@ -75,7 +75,10 @@ def fused(parts: Sequence[Opened]) -> Opened:
 
     Raises `UsageError` when parts want colour and that part has none, or when they cut pictures in different ways.
     """
-    pictures = [part.source.preprocessing for part in parts]
+    given = [part.source.preprocessing for part in parts]
+    pictures = [preprocessing for preprocessing in given if isinstance(preprocessing, Preprocessing)]
+    if len(pictures) < len(given):
+        raise UsageError("Sources to be fused must take pictures, but some take texts or rows. Leave these out.")
     largest = max(pictures, key=lambda p: (p.channels, p.size[0] * p.size[1]))
     if len({(p.fit, p.crop_share) for p in pictures}) > 1:
         raise UsageError("Sources to be fused must all squash pictures or all crop them alike, but these differ.")

@@ -3,6 +3,7 @@
 Letters: B pictures, c channels, h w pixels, D features.
 """
 
+import importlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,8 +21,15 @@ from transfuse.core.randomness import key
 from transfuse.core.tables import resolve
 from transfuse.sources import bodies, functions, staging, timm_networks
 from transfuse.sources.network import head_from
+from transfuse.sources.text_references import shards
 from transfuse.weights import gate, matching
 from transfuse.weights.matching import Match
+
+NETWORKS = {
+    "transformers": "transfuse.sources.text_networks",
+}
+"""Origins beside timm and the user's own function, by the name of their entry in a builder. A module has
+`built(builder, trust_code=) -> body` with random weights, and `parts(source, tensors) -> Parts`."""
 
 COMPOSITES = {
     "depths": "transfuse.sources.depths:rebuilt",
@@ -37,7 +45,7 @@ class Opened:
 
     source: Source
     body: nn.Module
-    """Normalised pictures (B, c, h, w) to pooled features (B, D)."""
+    """A batch (see `inputs`) to pooled features (B, D)."""
     source_head: nn.Module | None
     """The head that it was trained with, (B, D) to (B, C of the source), when the weights have one."""
     match: Match | None
@@ -54,10 +62,12 @@ def open_source(source: Source, *, pretrained: bool = True, seed: int = 0) -> Op
     pretrained=False gives the same network with random weights keyed by the seed. Raises `SourceError` when it cannot
     be built, `WeightsError` when little of the file fits, `UnsafeFile` when the file must not be opened.
     """
-    tensors = gate.open_tensors(source.weights) if pretrained and source.weights else None
+    tensors = _tensors(Path(source.weights)) if pretrained and source.weights else None
     with keyed_weights(seed):
         if source.origin == "model":
             body, head, match = _from_model(source, tensors)
+        elif network := _network(source.builder):
+            body, head, match = network.parts(source, tensors)
         elif "timm" in source.builder:
             body, head, match = _from_timm(source, tensors)
         else:
@@ -82,6 +92,8 @@ def rebuild(builder: Mapping[str, Any], *, trust_code: bool = False, seed: int =
         if composite := next((name for name in COMPOSITES if name in builder), None):
             rebuilt = resolve(COMPOSITES, composite, "composite network")
             return rebuilt(builder[composite], lambda part: rebuild(part, trust_code=trust_code)).eval()
+        if network := _network(builder):
+            return network.built(builder, trust_code=trust_code).eval()
         if "timm" in builder:
             return bodies.of_timm(timm_networks.build(builder))[0].eval()
         return bodies.of_function(functions.build(builder, trust_code), builder["input"])[0].eval()
@@ -93,6 +105,19 @@ def keyed_weights(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(seed, "weights"))
         yield
+
+
+def _network(builder: Mapping[str, Any]) -> Any:
+    """The module that builds it, or None."""
+    name = next((name for name in NETWORKS if name in builder), None)
+    return importlib.import_module(NETWORKS[name]) if name else None
+
+
+def _tensors(weights: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a file, or of all files that an index names, through the gate."""
+    if not weights.name.endswith(".index.json"):
+        return gate.open_tensors(weights)
+    return {name: tensor for part in shards(weights) for name, tensor in gate.open_tensors(part).items()}
 
 
 Parts = tuple[nn.Module, nn.Module | None, Match | None]

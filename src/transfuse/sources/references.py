@@ -5,7 +5,8 @@ random:timm:NAME                  the same network with random weights
 file:WEIGHTS@timm:NAME            a file of yours for a network of timm
 file:WEIGHTS@nets.py:function     a file of yours for a network of yours (runs that code)
 builtin[:NAME]                    inside this package
-FOLDER                            a saved Model
+FOLDER                            a saved Model, or a network of transformers (config.json)
+hf:NAME, random:hf:NAME           a network that reads texts, from the hub, its cache, or a folder
 """
 
 import itertools
@@ -17,16 +18,16 @@ from typing import Any
 
 from transfuse.core import digests, tables
 from transfuse.core.errors import ModelError, SourceError, UsageError
-from transfuse.core.nouns import Preprocessing, Source
-from transfuse.sources import builtin, functions, preprocessing, timm_networks
+from transfuse.core.nouns import AnyPreprocessing, Preprocessing, Source
+from transfuse.sources import builtin, functions, inputs, preprocessing, timm_networks
 from transfuse.sources.preprocessing import Size
 from transfuse.weights import gate
 
 _FORMS = (
-    "timm:NAME[.tag], random:timm:NAME, file:WEIGHTS@timm:NAME, file:WEIGHTS@nets.py:function, builtin[:NAME] or the"
-    " folder of a saved Model"
+    "timm:NAME[.tag], random:timm:NAME, file:WEIGHTS@timm:NAME, file:WEIGHTS@nets.py:function, builtin[:NAME],"
+    " hf:NAME, random:hf:NAME, or the folder of a saved Model or of a network of transformers"
 )
-_KINDS = ("timm", "random", "file", "builtin")
+_KINDS = ("timm", "random", "file", "builtin", "hf")
 _WEIGHTS_SUFFIXES = {".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt"}
 
 
@@ -38,18 +39,27 @@ def find(
     std: Sequence[float] | None = None,
     size: Size | None = None,
     range: float | None = None,
+    max_length: int | None = None,
+    prompt: str | None = None,
+    pooling: str | None = None,
+    cut: str | None = None,
 ) -> Source:
     """What a reference means: builder, weights' file, preprocessing, licence, digest. Holds no tensors.
 
     trust_code: allows `nets.py:function` to run. mean, std, range: in place of what the source says about the values
-    of its pictures; size: pixels, one number or (height, width). Weights of `timm:` are downloaded when they are not
-    cached. Raises `UsageError`, `UnknownName`, `NotCached`, `SourceError`, `ModelError`, `WeightsError`.
+    of its pictures; size: pixels, one number or (height, width). max_length (tokens), prompt, pooling (`mean`, `cls`,
+    `last`, `max`) and cut (`end`, `start`): the same for texts. Weights of `timm:` and `hf:` are downloaded when they
+    are not cached. Raises `UsageError`, `UnknownName`, `NotCached`, `SourceError`, `ModelError`, `WeightsError`.
     """
     if isinstance(reference, Source):
         return reference
     options = {"mean": mean, "std": std, "size": size, "range": range}
     text = str(reference)
     kind, _, rest = text.partition(":")
+    said = {"max_length": max_length, "prompt": prompt, "pooling": pooling, "cut": cut}
+    if (name := _text_name(text)) is not None:
+        return _text(text, name, trust_code, said, options)
+    _refuse(said, "texts", text)
     if text == "builtin":
         kind, rest = "builtin", ""
     elif kind not in _KINDS or not rest:
@@ -61,6 +71,34 @@ def find(
     if kind == "builtin":
         return _builtin(rest, options)
     return _file(text, rest, trust_code, options)
+
+
+def _text_name(text: str) -> str | None:
+    """The folder or the hub's name of a network that reads texts; None for other references."""
+    rest = text.removeprefix("random:")
+    if rest.startswith("hf:") and len(rest) > 3:
+        return rest[3:]
+    plain = ":" not in text or not text.startswith(tuple(f"{kind}:" for kind in _KINDS))
+    folder = Path(text).expanduser()
+    return text if plain and folder.is_dir() and (folder / "config.json").is_file() and not _is_model(folder) else None
+
+
+def _text(reference: str, name: str, trust_code: bool, said: Mapping[str, Any], options: Mapping[str, Any]) -> Source:
+    from transfuse.sources.text_references import TextOptions, find_text
+
+    _refuse(options, "pictures", reference)
+    random = reference.startswith("random:")
+    return find_text(reference, name, random=random, trust_code=trust_code, options=TextOptions(**said))
+
+
+def _refuse(options: Mapping[str, Any], noun: str, reference: str) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise UsageError(f"`{given[0]}` is for sources of {noun}, which '{reference}' is not. Leave it out.")
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / "model.json").is_file()
 
 
 def told_apart(found: Iterable[Source]) -> list[Source]:
@@ -124,8 +162,10 @@ def _folder(folder: Path, trust_code: bool, options: Mapping[str, Any]) -> Sourc
         raise _no_such(str(folder))
     try:
         document = json.loads((folder / "model.json").read_text())
-        builder, pictures = document["builder"], preprocessing.from_plain(document["preprocessing"])
-    except (ValueError, KeyError) as error:
+        builder, prepared = document["builder"], inputs.from_plain(document["preprocessing"], folder)
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, UsageError):
+            raise
         raise ModelError(f"'{folder}/model.json' is not a saved Model's description ({error}).") from error
     weights = folder / "model.safetensors"
     if not weights.is_file():
@@ -133,8 +173,11 @@ def _folder(folder: Path, trust_code: bool, options: Mapping[str, Any]) -> Sourc
     if "function" in builder:
         functions.builder_of(str(builder["function"]), trust_code)
     name = str(document.get("name") or folder.resolve().name)
-    pictures = preprocessing.given(pictures, **options)
-    return _source(str(folder), name, "model", builder, weights, pictures, str(document.get("licence", "unknown")))
+    if isinstance(prepared, Preprocessing):
+        prepared = preprocessing.given(prepared, **options)
+    else:
+        _refuse(options, "pictures", str(folder))
+    return _source(str(folder), name, "model", builder, weights, prepared, str(document.get("licence", "unknown")))
 
 
 def _source(
@@ -143,7 +186,7 @@ def _source(
     origin: str,
     builder: Mapping[str, Any],
     weights: Path | None,
-    pictures: Preprocessing,
+    prepared: AnyPreprocessing,
     licence: str,
 ) -> Source:
     contents = digests.of_file(weights) if weights else "random"
@@ -156,7 +199,8 @@ def _source(
         origin=origin,
         builder=builder,
         weights=str(weights) if weights else None,
-        preprocessing=pictures,
+        preprocessing=prepared,
+        modality=inputs.modality_of(prepared),
         licence=licence,
         digest=digests.of_many([digests.of_value(built), contents]),
     )

@@ -6,7 +6,7 @@ tensor crosses it. Letters: B pictures.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from timm.models._features_fx import get_notrace_functions
@@ -17,8 +17,27 @@ from transfuse.core import tables
 from transfuse.core.errors import SourceError
 
 
+@runtime_checkable
+class Layered(Protocol):
+    """A body that knows its own layers, and is therefore never traced."""
+
+    def layer_names(self) -> tuple[str, ...]:
+        """Depths at which it can be read, shallow to deep; without `final`."""
+        ...
+
+    def at(self, names: tuple[str, ...]) -> nn.Module:
+        """A module that gives the pooled features (B, D) at each of `names`, `final` among them, as a tuple."""
+        ...
+
+    def layer_of_parameter(self) -> dict[str, int]:
+        """As `stage_of_parameter`."""
+        ...
+
+
 def depths(body: nn.Module) -> tuple[str, ...]:
     """Names of the places at which `split_at` can cut, shallow to deep; none when the body cannot be traced."""
+    if isinstance(body, Layered):
+        return body.layer_names()
     try:
         return tuple(_cuts(_traced(body)))
     except SourceError:
@@ -42,6 +61,9 @@ def at_depths(body: nn.Module, wanted: tuple[str, ...]) -> nn.Module:
     """A module that gives, in one pass, the values at several depths (`final` is the body's output) as a tuple."""
     if wanted == ("final",):
         return _Single(body)
+    if isinstance(body, Layered):
+        known = body.layer_names()
+        return body.at(tuple(name if name == "final" else resolved(name, known) for name in wanted))
     traced = _traced(body)
     cuts = _cuts(traced)
     values = [None if name == "final" else cuts[resolved(name, tuple(cuts))] for name in wanted]
@@ -63,6 +85,8 @@ def stage_of_parameter(body: nn.Module) -> dict[str, int]:
     Blocks count as one layer, and so do a convolution and its normalisation. A body that cannot be traced is ordered
     by the order of its modules.
     """
+    if isinstance(body, Layered):
+        return body.layer_of_parameter()
     try:
         traced = _traced(body)
     except SourceError:

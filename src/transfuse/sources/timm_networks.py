@@ -4,19 +4,15 @@ Weights are never loaded by timm itself: its file is found on the hub and passes
 """
 
 import difflib
-import os
-import socket
 import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import timm
 import torch
-from huggingface_hub import constants, hf_hub_download, scan_cache_dir
+from huggingface_hub import hf_hub_download, scan_cache_dir
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
 from timm.data import resolve_data_config
 from torch import nn
@@ -24,6 +20,7 @@ from torch import nn
 from transfuse.core import tables
 from transfuse.core.errors import NotCached, SourceError, UnknownName
 from transfuse.core.nouns import Preprocessing
+from transfuse.sources import hub
 
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
 
@@ -122,7 +119,7 @@ def downloaded(name: str) -> Path:
 
 
 def _fetched(name: str, repository: str, file: str, local: bool) -> Path | None:
-    if not local and not _reachable():
+    if not local and not hub.reachable():
         raise NotCached(_not_cached(name, "the hub cannot be reached"))
     try:
         return Path(hf_hub_download(repository, file, local_files_only=local))
@@ -138,19 +135,6 @@ def _fetched(name: str, repository: str, file: str, local: bool) -> Path | None:
         raise NotCached(_not_cached(name, str(error))) from error
 
 
-def _reachable() -> bool:
-    """Whether the hub's name resolves: asked first, because the hub's library retries for half a minute."""
-    host = urlsplit(constants.ENDPOINT).hostname
-    if os.environ.get("HF_HUB_OFFLINE") or host is None:
-        return False
-    if getproxies():
-        return True
-    try:
-        return bool(socket.getaddrinfo(host, None))
-    except OSError:
-        return False
-
-
 def cached() -> list[str]:
     """Names of timm weights that open without a network."""
     try:
@@ -162,11 +146,11 @@ def cached() -> list[str]:
 
 
 def _not_cached(name: str, reason: str) -> str:
-    offline = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else (reason.splitlines() or ["unknown"])[0]
     held = ", ".join(cached()) or "nothing"
     return (
-        f"'timm:{name}' must be downloaded, but that failed: {offline[:200]}. Cached: {held}. Without a network work"
-        f" 'builtin', a weights file as 'file:WEIGHTS@timm:NAME', a saved Model's folder, and 'random:timm:{name}'."
+        f"'timm:{name}' must be downloaded, but that failed: {hub.offline_words(reason)}. Cached: {held}. Without a"
+        f" network work 'builtin', a weights file as 'file:WEIGHTS@timm:NAME', a"
+        f" saved Model's folder, and 'random:timm:{name}'."
     )
 
 

@@ -55,7 +55,7 @@ def _regression(targets: Targets, parts: np.ndarray) -> Iterator[DataWarning]:
 def _check_labels(targets: Targets, parts: np.ndarray) -> None:
     train = targets.values[parts == "train"]
     if (train.min(axis=0) == train.max(axis=0)).all():
-        raise DataError("At least one class must be in some training pictures and not in others, but none is.")
+        raise DataError("At least one class must be in some training examples and not in others, but none is.")
 
 
 def _classes(targets: Targets, present: dict[str, np.ndarray], trained: int) -> Iterator[DataWarning]:
@@ -103,9 +103,15 @@ def _named(
 
 
 def copies_warnings(
-    listing: Listing, targets: Targets, parts: np.ndarray, exact: np.ndarray, near: np.ndarray
+    listing: Listing,
+    targets: Targets,
+    parts: np.ndarray,
+    exact: np.ndarray,
+    near: np.ndarray,
+    *,
+    noun: str = "pictures",
 ) -> tuple[DataWarning, ...]:
-    """Copies that lie in different splits, and equal pictures with different targets."""
+    """Copies that lie in different splits, and equal examples with different targets; `noun` is what these are."""
 
     def told(a: int, b: int) -> str:
         return f"{listing.names[a]} ({parts[a]}) = {listing.names[b]} ({parts[b]})"
@@ -113,23 +119,24 @@ def copies_warnings(
     def labelled(a: int, b: int) -> str:
         return f"{listing.names[a]} ({_spoken(targets, a)}) = {listing.names[b]} ({_spoken(targets, b)})"
 
+    alike = " that look the same" if noun == "pictures" else " that are nearly equal"
     across_exact, across_near = exact[_differs(parts, exact)], near[_differs(parts, near)]
     contradictory = exact[_differs(targets.values, exact)]
     return (
         *_pairs(
             across_exact,
             "duplicate-across-splits",
-            "{} pair(s) of equal pictures lie in different splits: figures will flatter.",
+            "{} pair(s) of equal " + noun + " lie in different splits: figures will flatter.",
             told,
         ),
         *_pairs(
             across_near,
             "near-duplicate-across-splits",
-            "{} pair(s) of pictures that look the same lie in different splits: figures may flatter.",
+            "{} pair(s) of " + noun + alike + " lie in different splits: figures may flatter.",
             told,
         ),
         *_pairs(
-            contradictory, "contradictory-labels", "{} pair(s) of equal pictures have different targets.", labelled
+            contradictory, "contradictory-labels", "{} pair(s) of equal " + noun + " have different targets.", labelled
         ),
     )
 

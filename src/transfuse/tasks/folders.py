@@ -1,4 +1,4 @@
-"""Class folders: `photos/cat/1.jpg`, with or without `train/`, `valid/` (`val/`) and `test/` above the classes."""
+"""Class folders: `photos/cat/1.jpg` or `mails/spam/1.txt`, with or without `train/`, `valid/` and `test/` above."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,8 +10,17 @@ from transfuse.tasks.decoding import SUFFIXES
 from transfuse.tasks.listing import SPLIT_NAMES, Listing, in_order, natural
 
 
-def list_folder(folder: Path, *, group: str | Mapping[str, str] | None = None) -> Listing:
-    """Every picture below the class folders. `group`: a regular expression on the path, or {path: group}."""
+def list_folder(
+    folder: Path,
+    *,
+    group: str | Mapping[str, str] | None = None,
+    suffixes: frozenset[str] | set[str] = SUFFIXES,
+    noun: str = "pictures",
+) -> Listing:
+    """Every file with one of the suffixes below the class folders; `noun` is what these files are.
+
+    `group`: a regular expression on the path, or {path: group}.
+    """
     splits, others = _split_folders(folder)
     roots = splits or {folder: None}
     found: list[tuple[Path, str, str | None]] = []
@@ -21,13 +30,13 @@ def list_folder(folder: Path, *, group: str | Mapping[str, str] | None = None) -
             if not child.is_dir():
                 loose.append(child)
                 continue
-            pictures, rest = _pictures(child)
+            pictures, rest = _pictures(child, suffixes)
             strangers += rest
             if not pictures:
                 empty.append(child)
             found += [(path, child.name, split) for path in pictures]
     if not found:
-        raise DataError(_nothing_found(folder, loose))
+        raise DataError(_nothing_found(folder, loose, suffixes, noun))
     names = [str(path) for path, _, _ in found]
     return Listing(
         layout="class folders" + (f" with {', '.join(in_order(root.name for root in splits))}" if splits else ""),
@@ -37,7 +46,7 @@ def list_folder(folder: Path, *, group: str | Mapping[str, str] | None = None) -
         splits=[split or "train" for _, _, split in found] if splits else None,
         groups=None if group is None else _groups([path.relative_to(folder).as_posix() for path, _, _ in found], group),
         kind="single-label",
-        warnings=tuple(_warnings(strangers, empty, loose, bool(splits))),
+        warnings=tuple(_warnings(strangers, empty, loose, bool(splits), suffixes, noun.removesuffix("s"))),
     )
 
 
@@ -65,11 +74,11 @@ def _hidden(path: Path) -> bool:
     return path.name.startswith((".", "__MACOSX")) or path.name.lower() in ("thumbs.db", "desktop.ini")
 
 
-def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
+def _pictures(folder: Path, suffixes: frozenset[str] | set[str]) -> tuple[list[Path], list[Path]]:
     pictures: list[Path] = []
     rest: list[Path] = []
     for path in _files(folder):
-        (pictures if path.suffix.lower() in SUFFIXES else rest).append(path)
+        (pictures if path.suffix.lower() in suffixes else rest).append(path)
     return pictures, rest
 
 
@@ -99,25 +108,32 @@ def _groups(paths: list[str], group: str | Mapping[str, str]) -> list[str | None
     return [match.group(match.re.groups and 1) if match else None for match in matches]
 
 
-def _warnings(strangers: list[Path], empty: list[Path], loose: list[Path], split: bool) -> Iterator[DataWarning]:
+def _warnings(
+    strangers: list[Path],
+    empty: list[Path],
+    loose: list[Path],
+    split: bool,
+    suffixes: frozenset[str] | set[str],
+    noun: str,
+) -> Iterator[DataWarning]:
     if empty:
         yield DataWarning(
             code="empty-class",
-            message=f"{len(empty)} class folder(s) hold no picture and are left out.",
+            message=f"{len(empty)} class folder(s) hold no {noun} and are left out.",
             places=tuple(map(str, empty)),
         )
     if strangers:
         yield DataWarning(
-            code="not-a-picture",
-            message=f"{len(strangers)} file(s) in class folders are not pictures by their names and are left out.",
+            code=f"not-a-{noun}",
+            message=f"{len(strangers)} file(s) in class folders are not {noun}s by their names and are left out.",
             places=tuple(map(str, strangers)),
         )
-    pictures = [path for path in loose if path.suffix.lower() in SUFFIXES or path.is_dir()]
+    pictures = [path for path in loose if path.suffix.lower() in suffixes or path.is_dir()]
     if pictures:
         beside = "beside the splits" if split else "outside any class folder"
         yield DataWarning(
             code="outside-classes",
-            message=f"{len(pictures)} picture(s) or folder(s) lie {beside}, have no label and are left out.",
+            message=f"{len(pictures)} {noun}(s) or folder(s) lie {beside}, have no label and are left out.",
             places=tuple(map(str, pictures)),
         )
     rest = [path for path in loose if path not in pictures]
@@ -130,14 +146,15 @@ def _warnings(strangers: list[Path], empty: list[Path], loose: list[Path], split
         )
 
 
-def _nothing_found(folder: Path, loose: list[Path]) -> str:
-    pictures = sum(path.suffix.lower() in SUFFIXES for path in loose)
+def _nothing_found(folder: Path, loose: list[Path], suffixes: frozenset[str] | set[str], noun: str) -> str:
+    pictures = sum(path.suffix.lower() in suffixes for path in loose)
     tables = [path.name for path in loose if path.suffix.lower() in (".csv", ".jsonl", ".parquet", ".json", ".npz")]
     if tables:
         found = f"a table. Did you mean '{folder / tables[0]}'?"
-        return f"'{folder}' must hold one folder of pictures for each class, but holds {found}"
-    found = f"{pictures} pictures without class folders" if pictures else "no pictures"
+        return f"'{folder}' must hold one folder of {noun} for each class, but holds {found}"
+    found = f"{pictures} {noun} without class folders" if pictures else f"no {noun}"
+    example = "cat/1.jpg" if noun == "pictures" else "spam/1.txt"
     return (
-        f"'{folder}' must hold one folder of pictures for each class, such as '{folder}/cat/1.jpg', but has {found}. "
-        "Sort the pictures into folders named like the classes, or give a table with a path and a label column."
+        f"'{folder}' must hold one folder of {noun} for each class, such as '{folder}/{example}', but has {found}. "
+        f"Sort the {noun} into folders named like the classes, or give a table of {noun} and labels."
     )

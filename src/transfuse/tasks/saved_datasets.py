@@ -17,6 +17,29 @@ def is_saved(folder: Path) -> bool:
     return (folder / "dataset_dict.json").is_file() or (folder / "dataset_info.json").is_file()
 
 
+def column_kinds(folder: Path) -> dict[str, str]:
+    """Kind of every column: `Image`, `ClassLabel`, or the type of its values such as `string`."""
+    features = next(iter(_tables(folder).values())).features
+    return {
+        name: str(getattr(feature, "dtype", "")) if type(feature).__name__ == "Value" else type(feature).__name__
+        for name, feature in features.items()
+    }
+
+
+def columns_of(folder: Path) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+    """All columns of a saved dataset without pictures, and its own splits and classes, as a Listing has them."""
+    tables = _tables(folder)
+    columns: dict[str, list[Any]] = {name: [] for name in next(iter(tables.values())).features}
+    splits: list[str] = []
+    for split, table in tables.items():
+        splits += [SPLIT_NAMES.get(split.lower(), split)] * len(table)
+        for name, values in columns.items():
+            feature = table.features[name]
+            classes = _class_names(feature)
+            values += [value if classes is None else _named(value, classes) for value in table[name][:]]
+    return columns, {"splits": splits} if len(tables) > 1 else {}
+
+
 def list_saved(
     folder: Path,
     *,

@@ -46,26 +46,40 @@ def list_table(
     for name in (pictures, group, weight):
         if name is not None:
             chosen("column", name, columns)
-    split_column = _split_column(columns)
-    roles = {pictures, group, weight, split_column}
-    targets = _target_columns(columns, target, roles, path)
     items = ["" if _empty(value) else path.parent / str(value) for value in columns[pictures]]
+    rows = listed_rows(columns, pictures, path, target=target, group=group, weight=weight)
     return Listing(
         layout="table",
         items=items,
         names=[str(item) if item else f"row {row + 1} of {path}" for row, item in enumerate(items)],
-        splits=_splits(columns[split_column]) if split_column else None,
-        groups=None if group is None else [None if _empty(value) else str(value) for value in columns[group]],
-        weights=None if weight is None else _weights(columns[weight], weight),
-        description={
-            "path_column": pictures,
+        **{**rows, "description": {"path_column": pictures, **rows["description"]}},
+    )
+
+
+def listed_rows(
+    columns: Columns,
+    inputs: str,
+    path: Path,
+    *,
+    target: str | Sequence[str] | None,
+    group: str | None,
+    weight: str | None,
+) -> dict[str, Any]:
+    """What every table says beside the column `inputs`: splits, groups, weights, labels, as a Listing has them."""
+    split_column = _split_column(columns)
+    targets = _target_columns(columns, target, {inputs, group, weight, split_column}, path)
+    return {
+        "splits": _splits(columns[split_column]) if split_column else None,
+        "groups": None if group is None else [None if _empty(value) else str(value) for value in columns[group]],
+        "weights": None if weight is None else _weights(columns[weight], weight),
+        "description": {
             "target": targets[0] if len(targets) == 1 else targets,
             "group": group,
             "weight": weight,
             "split_column": split_column,
         },
         **_labels(columns, targets),
-    )
+    }
 
 
 def read_columns(path: Path) -> Columns:

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transfuse.core.nouns import Examples, Preprocessing
+from transfuse.core.nouns import AnyPreprocessing, Examples, Preprocessing
 from transfuse.core.randomness import key
+from transfuse.sources.inputs import bytes_each, joined, tensor_of, trimmed
 from transfuse.sources.preprocessing import normalise
 from transfuse.tasks.augmenting import Augmentation, augment
 from transfuse.tasks.loading import batch as decode_batch
 
-_IN_MEMORY = 2 << 30  # bytes of decoded pictures that are kept rather than decoded in every pass
+_IN_MEMORY = 2 << 30  # bytes of prepared examples that are kept rather than decoded in every pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,8 @@ class Batch:
     """What a loss sees."""
 
     x: Tensor
-    """float32 (B, channels, H, W) normalised pictures, or (B, ...) activations of a frozen prefix."""
+    """float32 (B, channels, H, W) normalised pictures, int64 (B, T) texts, float32 (B, K) rows; or (B, ...)
+    activations of a frozen prefix."""
     y: Tensor
     weights_B: Tensor
     index_B: Tensor
@@ -51,9 +53,8 @@ class Pictures:
     ) -> None:
         self.examples, self.preprocessing = examples, preprocessing
         self.augmentation, self.seed = augmentation, seed
-        height, width = preprocessing.size
         self._decoded: np.ndarray | None = None
-        if len(examples) * height * width * preprocessing.channels <= _IN_MEMORY:
+        if len(examples) * bytes_each(preprocessing) <= _IN_MEMORY:
             self._decoded = decode_batch(examples.items, preprocessing)
 
     def __len__(self) -> int:
@@ -71,6 +72,34 @@ class Pictures:
         if self._decoded is not None:
             return self._decoded[index_B]
         return decode_batch([self.examples.items[i] for i in index_B], self.preprocessing)
+
+
+class Plain:
+    """Examples of a split as they are, prepared once when they fit into memory."""
+
+    def __init__(self, examples: Examples, preprocessing: AnyPreprocessing) -> None:
+        self.examples, self.preprocessing = examples, preprocessing
+        self._prepared: Tensor | None = None
+        if len(examples) * bytes_each(preprocessing) <= _IN_MEMORY:
+            self._prepared = tensor_of(examples.items, preprocessing)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def take(self, index_B: np.ndarray, view: int | None) -> Tensor:
+        """int64 (B, T) texts or float32 (B, K) rows."""
+        if self._prepared is not None:
+            return trimmed(self._prepared[torch.from_numpy(index_B)])
+        return tensor_of([self.examples.items[place] for place in index_B.tolist()], self.preprocessing)
+
+
+def inputs_of(
+    examples: Examples, preprocessing: AnyPreprocessing, augmentation: Augmentation | None = None, seed: int = 0
+) -> Inputs:
+    """The examples of a split as training takes them; only pictures are augmented."""
+    if isinstance(preprocessing, Preprocessing):
+        return Pictures(examples, preprocessing, augmentation, seed)
+    return Plain(examples, preprocessing)
 
 
 class Activations:
@@ -113,7 +142,7 @@ class Batches:
             index_B[mine] = self._order(int(number))[places_B[mine]]
             pieces.append(self.inputs.take(index_B[mine], int(number)))
         return Batch(
-            x=pieces[0] if len(pieces) == 1 else torch.cat(pieces),
+            x=pieces[0] if len(pieces) == 1 else joined(pieces),
             y=self.targets[torch.from_numpy(index_B)],
             weights_B=torch.from_numpy(self.weights_N[index_B]),
             index_B=torch.from_numpy(index_B),

@@ -8,25 +8,30 @@ from dataclasses import replace
 import numpy as np
 from torch import Tensor, nn
 
-from transfuse.core.nouns import Preprocessing, Task
+from transfuse.core.errors import UsageError
+from transfuse.core.nouns import AnyPreprocessing, Preprocessing, Task
 from transfuse.core.tables import chosen
 from transfuse.measuring.intervals import paired
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.predicting.predict import activated
-from transfuse.tasks.augmenting import Augmentation, candidates, suited
+from transfuse.tasks.augmenting import NONE, Augmentation, candidates, suited
 from transfuse.training.batches import Pictures
 from transfuse.training.options import Fit
 from transfuse.transferring.targets import Validation, target_scale
 
 
 def chosen_augmentation(
-    task: Task, preprocessing: Preprocessing, fit: Fit, probe: nn.Module | None
+    task: Task, preprocessing: AnyPreprocessing, fit: Fit, probe: nn.Module | None
 ) -> tuple[Augmentation, str]:
     """The augmentation that `fit` names, or the one that suits, and why, in words.
 
     When it would mirror and a network with the probe's head is given, mirroring is tested: if the mirrored validation
     pictures are recognised provably worse, sides matter, and it is switched off.
     """
+    if not isinstance(preprocessing, Preprocessing):
+        if fit.augmentation not in ("auto", "none"):
+            raise UsageError(f"`augmentation` must be 'auto' or 'none' but for pictures, but is '{fit.augmentation}'.")
+        return NONE, "none: only pictures are augmented."
     if fit.augmentation != "auto":
         known = candidates(task)
         return known[chosen("augmentation", fit.augmentation, ("auto", *known))], f"{fit.augmentation}, as given."

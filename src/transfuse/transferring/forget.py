@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 
 from transfuse.core.errors import DataError
-from transfuse.core.nouns import DataWarning, Examples, Model
+from transfuse.core.nouns import AnyPreprocessing, DataWarning, Examples, Model
 from transfuse.core.runs import Run
-from transfuse.predicting.predict import expanded
 from transfuse.probing.learnt import Learnt, less
+from transfuse.sources.inputs import digests_of, expanded
 from transfuse.tasks.arrays import list_memory
-from transfuse.tasks.inspecting import digests_of
 from transfuse.transferring.relearning import changed, features_of, probe_of, relearning_report, relearnt, step_of
 
 NOT_FORGOTTEN = (
@@ -61,7 +60,9 @@ def forget(
     """
     started = time.monotonic()
     before, learnt = probe_of(model, as_ridge=as_ridge, trust_code=trust_code)
-    examples, warnings = _learnt_ones(_items(pictures), learnt, skip_unknown)
+    examples, warnings = _learnt_ones(
+        _items(pictures, before.preprocessing), before.preprocessing, learnt, skip_unknown
+    )
     x_ND = features_of(before, examples, learnt.precision, run)
     after = less(learnt, x_ND, examples.digests)
     gone = len(learnt.digests) - len(after.digests)
@@ -83,16 +84,18 @@ def forget(
     return replace(result, report=report)
 
 
-def _items(pictures: Any) -> Sequence[Any]:
+def _items(pictures: Any, preprocessing: AnyPreprocessing) -> Sequence[Any]:
     """The pictures as a Task that was opened from them has them: an array of numbers is scaled as a whole."""
     if isinstance(pictures, np.ndarray) and pictures.ndim == 4:
         return list_memory(pictures, np.zeros(len(pictures))).items
-    return expanded(pictures)
+    return expanded(pictures, preprocessing)
 
 
-def _learnt_ones(items: Sequence[Any], learnt: Learnt, skip_unknown: bool) -> tuple[Examples, tuple[DataWarning, ...]]:
+def _learnt_ones(
+    items: Sequence[Any], preprocessing: AnyPreprocessing, learnt: Learnt, skip_unknown: bool
+) -> tuple[Examples, tuple[DataWarning, ...]]:
     """The pictures that were learnt, each once; the others are an error, or a warning."""
-    digests = digests_of(items)
+    digests = digests_of(items, preprocessing)
     known = set(learnt.digests)
     names = [str(item) if isinstance(item, str | Path) else f"picture {place}" for place, item in enumerate(items)]
     strange = [name for name, digest in zip(names, digests, strict=True) if digest not in known]

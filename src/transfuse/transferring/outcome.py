@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from transfuse.core.errors import UsageError
-from transfuse.core.nouns import Preprocessing
+from transfuse.core.nouns import AnyPreprocessing
 from transfuse.probing.learnt import Learnt
 
 
@@ -35,7 +35,7 @@ class Outcome:
 
     network: nn.Module
     builder: Mapping[str, Any]
-    preprocessing: Preprocessing
+    preprocessing: AnyPreprocessing
     head: HeadShape = field(default_factory=HeadShape)
     temperature: float = 1.0
     target_scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None

@@ -58,13 +58,22 @@ def features_of(model: Model, examples: Examples, precision: str, run: Run) -> n
     source = Source(
         reference=model.name,
         name=model.name,
+        modality=model.modality,
         origin="model",
         builder=model.builder,
         preprocessing=model.preprocessing,
         digest="",
     )
     opened = Opened(source=source, body=body, source_head=None, match=None, depths=(), feature_size=0)
-    task = Task(name=model.name, kind=model.kind, classes=model.classes, splits={"new": examples}, seed=0, digest="")
+    task = Task(
+        name=model.name,
+        modality=model.modality,
+        kind=model.kind,
+        classes=model.classes,
+        splits={"new": examples},
+        seed=0,
+        digest="",
+    )
     wanted: Precision = "fast" if precision.startswith("openvino") else precision  # type: ignore[assignment]
     found = features(opened, task, "new", names, precision=wanted, run=run, cache=False)
     assert isinstance(found, dict)

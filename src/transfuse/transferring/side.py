@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from transfuse.core.errors import UsageError
-from transfuse.core.nouns import Source, Task
+from transfuse.core.nouns import Preprocessing, Source, Task
 from transfuse.core.runs import Run
 from transfuse.core.tables import chosen
 from transfuse.sources.network import Network
@@ -71,12 +71,15 @@ def side(
 def _bodies(
     begin: Start, form: str, beside: str, alpha: float | None, fit: Fit
 ) -> tuple[BlendedBody | AdditiveBody, dict[str, object]]:
+    pictures = begin.opened.source.preprocessing
+    if not isinstance(pictures, Preprocessing):
+        raise UsageError("`side` is for pictures. Use 'finetune', 'lora' or 'probe' for other data.")
     source, frozen, size = begin.opened.source, begin.opened.body, begin.opened.feature_size
     described: dict[str, object] = {"form": form, "source": source.builder, "size": size}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fit.seed)
         if form == "additive":
-            channels = source.preprocessing.channels
+            channels = pictures.channels
             additive = AdditiveBody(frozen, size, channels, 1.0 if alpha is None else alpha)
             return additive, {"side": {**described, "channels": channels}}
         other = open_source(find(beside) if beside else source, seed=fit.seed)

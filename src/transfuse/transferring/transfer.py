@@ -13,8 +13,9 @@ from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import Assessment, assess, plain_row
 from transfuse.evaluating.sections import detailed
 from transfuse.measuring.metrics import PRIMARY
+from transfuse.sources.inputs import identity
 from transfuse.sources.references import find
-from transfuse.tasks.images import open_images
+from transfuse.tasks.opening import open_task
 from transfuse.transferring.options import arranged
 from transfuse.transferring.outcome import Outcome
 
@@ -46,7 +47,7 @@ def transfer(
         UnknownName: A method or an option that does not exist.
         UsageError, DataError, SourceError, WeightsError: See their docstrings.
     """
-    task = data if isinstance(data, Task) else open_images(data, seed=options.get("seed", 0), run=run)
+    task = data if isinstance(data, Task) else open_task(data, seed=options.get("seed", 0), run=run)
     source = find(str(source), trust_code=trust_code) if not isinstance(source, Source) else source
     model, outcome = carried_out(source, task, method=method, name=name, run=run, options=options)
     return replace(model, **_evidence(model, outcome, task, run, command))
@@ -76,6 +77,7 @@ def as_model(outcome: Outcome, task: Task, step: Step, name: str) -> Model:
     outcome.network.eval().requires_grad_(False)
     return Model(
         name=name,
+        modality=task.modality,
         kind=task.kind,
         classes=task.classes,
         preprocessing=outcome.preprocessing,
@@ -93,17 +95,17 @@ def as_model(outcome: Outcome, task: Task, step: Step, name: str) -> Model:
 def described(noun: Source | Task) -> Step:
     """Where a source or a task came from, as a leaf of the provenance tree."""
     if isinstance(noun, Source):
-        facts = {"reference": noun.reference, "licence": noun.licence, "preprocessing": plain(noun.preprocessing)}
+        facts = {"reference": noun.reference, "licence": noun.licence, "preprocessing": identity(noun.preprocessing)}
         return Step(verb="source", method=noun.name, options=facts, digests={"source": noun.digest})
     sizes = {split: len(examples) for split, examples in noun.splits.items()}
-    facts = {
+    known: dict[str, Any] = {
         "kind": noun.kind,
         "classes": len(noun.classes),
         "examples": sizes,
         "seed": noun.seed,
         **plain(noun.description),
     }
-    return Step(verb="task", method=noun.name, options=facts, digests={"task": noun.digest})
+    return Step(verb="task", method=noun.name, options=known, digests={"task": noun.digest})
 
 
 def learning_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], metric: str) -> Section:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from transfuse.core.nouns import Preprocessing, Task
+from transfuse.core.nouns import AnyPreprocessing, Task
 from transfuse.core.runs import Run
 from transfuse.probing.calibrating import temperature
-from transfuse.training.batches import Batch, Batches, Inputs, Pictures
+from transfuse.training.batches import Batch, Batches, Inputs, inputs_of
 from transfuse.training.loop import Moves, Objective, Trained
 from transfuse.training.losses import Loss, chosen_loss, example_weights
 from transfuse.training.options import Fit, default_steps
@@ -33,7 +33,7 @@ class Workbench:
     weights_N: np.ndarray
     targets: Tensor
     augmentation: str
-    """What is done to the pictures, and why, in words."""
+    """What is done to the examples, and why, in words."""
 
     def batches(self, fit: Fit) -> Batches:
         """The training split in keyed order."""
@@ -56,13 +56,13 @@ class Workbench:
 
 def workbench(
     task: Task,
-    preprocessing: Preprocessing,
+    preprocessing: AnyPreprocessing,
     fit: Fit,
     *,
     probe: nn.Module | None = None,
     inputs: tuple[Inputs, Inputs] | None = None,
 ) -> Workbench:
-    """Make a task ready: pictures decoded, or `inputs` (train, valid) when activations were cached earlier.
+    """Make a task ready: examples decoded, or `inputs` (train, valid) when activations were cached earlier.
 
     `probe` is a network that solves the task already, on which mirroring is tested.
     """
@@ -70,8 +70,8 @@ def workbench(
     scale = target_scale(task)
     augmentation, words = chosen_augmentation(task, preprocessing, fit, probe)
     if inputs is None:
-        train_inputs: Inputs = Pictures(task.splits["train"], preprocessing, augmentation, fit.seed)
-        valid_inputs: Inputs = Pictures(task.splits["valid"], preprocessing)
+        train_inputs = inputs_of(task.splits["train"], preprocessing, augmentation, fit.seed)
+        valid_inputs = inputs_of(task.splits["valid"], preprocessing)
     else:
         train_inputs, valid_inputs = inputs
     return Workbench(

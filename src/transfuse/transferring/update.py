@@ -19,7 +19,7 @@ from transfuse.measuring.intervals import interval
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.predicting.predict import activated
 from transfuse.probing.learnt import Learnt, more
-from transfuse.tasks.images import open_split
+from transfuse.tasks.opening import open_split
 from transfuse.training.losses import spread_over
 from transfuse.transferring.relearning import changed, features_of, probe_of, relearning_report, relearnt, step_of
 
@@ -55,7 +55,9 @@ def update(
     """
     started = time.monotonic()
     before, learnt = probe_of(model, as_ridge=as_ridge, trust_code=trust_code)
-    found, warnings = open_split(data, classes=before.classes, kind=before.kind, split=split, run=run)
+    found, warnings = open_split(
+        data, modality=before.modality, classes=before.classes, kind=before.kind, split=split, run=run
+    )
     examples, left_out = _new(found, learnt)
     x_ND = features_of(before, examples, learnt.precision, run)
     after = more(learnt, x_ND, examples.targets, _weights(examples, learnt), examples.digests)

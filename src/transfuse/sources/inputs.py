@@ -1,0 +1,111 @@
+"""Examples of any modality as the one tensor that a network takes: the only place that asks which modality it is.
+
+A batch is float32 (B, c, h, w) of pictures, int64 (B, T) token ids of texts padded with -1, or float32 (B, K) of rows
+with NaN for what is missing. Behind the table lies a file for each modality, with these functions under these names.
+Letters: B examples of a batch, c channels, h w pixels, T tokens, K columns.
+"""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from transfuse.core.nouns import AnyPreprocessing, Modality, Preprocessing, TextPreprocessing
+from transfuse.core.provenance import plain
+
+MODALITIES: Mapping[Modality, str] = {
+    "image": "transfuse.sources.picture_inputs",
+    "text": "transfuse.sources.text_inputs",
+    "table": "transfuse.sources.tabular_inputs",
+}
+
+PADDING = -1
+"""Stands in a batch of texts where a text has ended."""
+
+
+def modality_of(preprocessing: AnyPreprocessing) -> Modality:
+    """Which kind of data a preprocessing prepares."""
+    if isinstance(preprocessing, Preprocessing):
+        return "image"
+    return "text" if isinstance(preprocessing, TextPreprocessing) else "table"
+
+
+def tensor_of(items: Sequence[Any], preprocessing: AnyPreprocessing) -> torch.Tensor:
+    """The items as one batch, ready for the body. Raises `DataError` naming an item that cannot be read."""
+    return _of(preprocessing).tensor_of(items, preprocessing)
+
+
+def blank(preprocessing: AnyPreprocessing, count: int = 1) -> torch.Tensor:
+    """A batch of nothing in the right shape: to ask a network what it gives."""
+    return _of(preprocessing).blank(preprocessing, count)
+
+
+def blocks(items: Sequence[Any], preprocessing: AnyPreprocessing, batch_size: int) -> list[np.ndarray]:
+    """Which examples go into which batch: consecutive ones of pictures and rows, those of one length of texts.
+
+    Every example is in exactly one block; int64 each.
+    """
+    return _of(preprocessing).blocks(items, preprocessing, batch_size)
+
+
+def bytes_each(preprocessing: AnyPreprocessing) -> int:
+    """Bytes that a prepared example takes in memory, at most."""
+    return _of(preprocessing).bytes_each(preprocessing)
+
+
+def decoded(item: Any, preprocessing: AnyPreprocessing) -> Any:
+    """One input of a user as an item that `tensor_of` takes. Raises `DataError` when it cannot be read."""
+    return _of(preprocessing).decoded(item, preprocessing)
+
+
+def expanded(inputs: Any, preprocessing: AnyPreprocessing) -> list[Any]:
+    """The single inputs that a user means: a folder stands for the files in it. Raises `DataError` for none."""
+    return _of(preprocessing).expanded(inputs)
+
+
+def digests_of(items: Sequence[Any], preprocessing: AnyPreprocessing) -> tuple[str, ...]:
+    """The digests by which a Task knows these items (`Examples.digests`). Raises `DataError` for an unreadable one."""
+    return _of(preprocessing).digests_of(items)
+
+
+def described(preprocessing: AnyPreprocessing) -> str:
+    """What a model takes, in words for its card."""
+    return _of(preprocessing).described(preprocessing)
+
+
+def trimmed(batch: torch.Tensor) -> torch.Tensor:
+    """A part of a batch of texts without the columns in which all have ended; other batches as they are."""
+    if batch.dtype != torch.int64 or not len(batch):
+        return batch
+    return batch[:, : max(1, int((batch != PADDING).sum(1).max()))]
+
+
+def joined(batches: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Batches under each other; those of texts are padded to the longest."""
+    if batches[0].dtype != torch.int64:
+        return torch.cat(list(batches))
+    width = max(batch.shape[1] for batch in batches)
+    return torch.cat([torch.nn.functional.pad(b, (0, width - b.shape[1]), value=PADDING) for b in batches])
+
+
+def identity(preprocessing: AnyPreprocessing) -> dict[str, Any]:
+    """Everything that prepared examples depend on, as plain values: not where a file lies."""
+    return {name: value for name, value in plain(preprocessing).items() if name != "tokenizer"}
+
+
+def from_plain(document: Mapping[str, Any], folder: Path | None = None) -> AnyPreprocessing:
+    """A preprocessing from its plain form; files that belong to it lie in `folder`."""
+    modality: Modality = "table" if "columns" in document else "text" if "tokenizer" in document else "image"
+    return importlib.import_module(MODALITIES[modality]).from_plain(document, folder)
+
+
+def written(preprocessing: AnyPreprocessing, folder: Path) -> dict[str, Any]:
+    """The plain form for a saved Model's document; what belongs to it in files is written into `folder`."""
+    return _of(preprocessing).written(preprocessing, folder)
+
+
+def _of(preprocessing: AnyPreprocessing) -> Any:
+    return importlib.import_module(MODALITIES[modality_of(preprocessing)])
