@@ -19,8 +19,8 @@ from transfuse.core.errors import DataError
 from transfuse.core.nouns import DataWarning, Examples, Task
 from transfuse.core.runs import Run
 from transfuse.core.tables import unknown
+from transfuse.tasks.assembling import task_digest
 from transfuse.tasks.checking import targets_warnings
-from transfuse.tasks.images import task_digest
 from transfuse.tasks.joining import concatenated, taken
 from transfuse.tasks.targets import Targets
 

@@ -1,6 +1,5 @@
 """Problems of single examples, as values: what it is, where, how sure, and what might be done."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,13 +19,12 @@ PROBLEMS = {
     "copy": "the same example twice in one split",
     "near-copy": "looks or reads the same in one split",
     "one-colour": "a picture of one single colour",
-    "damaged-text": "characters of a wrong encoding, or none that can be printed",
+    "damaged-text": "characters of a wrong encoding, or NUL characters",
     "repeated-number": "one number stands for many examples, as a missing value would",
 }
 """What each problem is, most harmful first."""
-_STRANGE = re.compile(
-    "[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\u00c3[\u0080-\u00bf]|\u00e2\u20ac|\u00ef\u00bf\u00bd"
-)
+_TOLD = {"wrong-encoding": "damaged-text", "nul-characters": "damaged-text"}
+"""Warnings of a task that name single examples, and the problem that each is."""
 _REPEATED, _DISTINCT = 0.05, 20
 """Share of examples with one number from which it is suspicious, where at least so many numbers occur."""
 
@@ -83,12 +81,11 @@ def _copy(task: Task, every: Everything, place: int, other: int, problem: str, k
 def _contents(task: Task, every: Everything, twins: Copies) -> Iterator[Finding]:
     for place in twins.plain.tolist():
         yield Finding(place=place, problem="one-colour", given=_label(task, every, place))
-    if task.modality == "text":
-        for place, item in enumerate(every.examples.items):
-            strange = _STRANGE.findall(str(item))
-            if strange:
-                about = f"{len(strange)} place(s), such as {strange[0]!r}"
-                yield Finding(place=place, problem="damaged-text", given=_label(task, every, place), about=about)
+    where = {name: place for place, name in enumerate(every.examples.names)}
+    for warning in task.warnings:
+        if warning.code in _TOLD:
+            for place in (where[name] for name in warning.places if name in where):
+                yield Finding(place=place, problem=_TOLD[warning.code], given=_label(task, every, place))
     if task.kind == "regression":
         yield from _repeated(task, every)
 

@@ -16,6 +16,7 @@ from transfuse.measuring.intervals import interval
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.reporting.pictures import thumbnail
 from transfuse.tasks.decoding import decode
+from transfuse.tasks.reading import text_of
 
 FINDINGS = "All findings"
 """Title of the section that holds every row of the table."""
@@ -157,7 +158,9 @@ def _table(checked: Checked) -> Section:
     for row, finding in zip(rows, checked.found, strict=True):
         row["score"] = finding.score
         if checked.task.modality == "text":
-            row["about"] = " ".join((row["about"], _excerpt(str(checked.every.examples.items[finding.place])))).strip()
+            row["about"] = " ".join(
+                (row["about"], _excerpt(text_of(checked.every.examples.items[finding.place])))
+            ).strip()
     return Section(kind="table", title=FINDINGS, content={"columns": columns, "rows": rows})
 
 

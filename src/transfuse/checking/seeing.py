@@ -21,6 +21,7 @@ from transfuse.sources.extraction import features
 from transfuse.sources.opening import open_source
 from transfuse.sources.references import find
 from transfuse.tasks.joining import concatenated
+from transfuse.tasks.reading import text_of
 
 DEPTHS = 4
 """Depths of the source side by side."""
@@ -102,19 +103,14 @@ def answered(x_ND: np.ndarray, task: Task, units_N: np.ndarray, by: str, *, seed
 def _words(task: Task) -> np.ndarray:
     """Texts as tf-idf of words and pairs of words in at most 256 directions (latent semantic analysis)."""
     from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
-    x_NV = word_weights([str(item) for item in everything(task).examples.items])
+    texts = [text_of(item) for item in everything(task).examples.items]
+    try:
+        x_NV = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), max_features=_WORDS).fit_transform(texts)
+    except ValueError:
+        raise DataError("Texts must hold words, but none does. Look at the column that is read.") from None
     directions = min(_DIRECTIONS, min(x_NV.shape) - 1)
     if directions < 2:
         return np.asarray(x_NV.todense(), np.float32)
     return TruncatedSVD(directions, random_state=0).fit_transform(x_NV).astype(np.float32)
-
-
-def word_weights(texts: list[str]):  # type: ignore[no-untyped-def]
-    """tf-idf (N, V), sparse, of words and pairs of words. Raises `DataError` when no text has a word."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    try:
-        return TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), max_features=_WORDS).fit_transform(texts)
-    except ValueError:
-        raise DataError("Texts must hold words, but none does. Look at the column that is read.") from None

@@ -15,6 +15,7 @@ from transfuse.core.atomic import write_bytes, write_text, writing_file
 from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Examples, Report, Task
 from transfuse.core.provenance import plain
+from transfuse.tasks.reading import text_of
 
 RECORD = "cleaning.json"
 
@@ -107,7 +108,7 @@ def _rows(task: Task, split: str, examples: Examples, several: bool) -> Iterator
         target = examples.targets[place]
         label = [_number(value) for value in target] if several else [written(task.kind, task.classes, target)]
         yield [
-            item if task.modality == "text" else str(Path(item).resolve()),
+            text_of(item) if task.modality == "text" else str(Path(item).resolve()),
             *label,
             split,
             *([examples.groups[place]] if examples.groups is not None else []),

@@ -1,6 +1,5 @@
 """transfuse check: what is wrong with labelled data; data as the user decided; two data sets compared."""
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +81,5 @@ def _fixed(data: str, table: str, out: str, options: dict[str, Any], seed: int, 
     require_empty(Path(out))
     task = shared.opened_task(data, options, seed, run)
     result = cleaned(task, table)
-    with contextlib.suppress(KeyError):
-        options.pop("target")
     path = write_data(result, Path(out))
     return {"data": str(path)}, cleaning_report(task, result, path, command=shared.command_line())
