@@ -13,7 +13,10 @@ from transfuse.core.nouns import Features, Model, Report, Source, Task
 __version__ = "0.1.0"
 
 _PUBLIC_VERBS = (
+    "check",
+    "cleaned",
     "compare",
+    "drift",
     "evaluate",
     "features",
     "fit",

@@ -16,6 +16,7 @@ COMMANDS = {
     "update": ("transfuse.cli.update:command", "More examples into a saved probe, at once and exactly."),
     "forget": ("transfuse.cli.forget:command", "Examples out of a saved probe, as if it had never learnt them."),
     "evaluate": ("transfuse.cli.evaluate:command", "Measure a saved model on labelled examples."),
+    "check": ("transfuse.cli.check:command", "What is wrong with labelled data: copies, wrong labels, splits."),
     "compare": ("transfuse.cli.compare:command", "Two saved models on the same examples, by paired difference."),
     "predict": ("transfuse.cli.predict:command", "Answers for pictures, texts or rows."),
     "methods": ("transfuse.cli.methods:command", "The methods of transfer and their options."),

@@ -1,9 +1,12 @@
-"""What the user may do next, in sentences with figures: label more, or leave unsure answers out."""
+"""What the user may do next, in sentences with figures: label more, look at labels, leave unsure answers out."""
 
+import shlex
 from typing import cast
 
 import numpy as np
 
+from transfuse.checking.report import in_words
+from transfuse.checking.wrong_labels import suspects
 from transfuse.core.errors import DataError
 from transfuse.core.nouns import Features, Task
 from transfuse.core.runs import Run
@@ -26,6 +29,19 @@ def about_labels(probe: Candidate, task: Task, *, seed: int, run: Run = Run()) -
     except DataError:  # nothing can be held out
         return []
     return [f"{learning_curves.spoken(curve)} [probe of {probe.source.name}]"]
+
+
+def about_wrong_labels(probe: Candidate, task: Task) -> list[str]:
+    """How many training labels the best probe doubts, out of fold, and the command that shows them."""
+    held = probe.out_of_fold
+    if held is None:
+        return []
+    found = suspects(held.kind, held.targets, held.outputs_NC, groups=held.examples.groups, seed=task.seed)
+    if not len(found):
+        return []
+    command = shlex.join(["transfuse", "check", str(task.description.get("data", "DATA")), "--out", "findings"])
+    said = in_words(len(set(found.rows_M.tolist())), found.share)
+    return [f"Of the training examples, {said} Look at them: {command} [out of fold, {probe.name}]"]
 
 
 def about_abstaining(taken: Candidate) -> list[str]:

@@ -17,7 +17,7 @@ from transfuse.core.errors import NotCached
 from transfuse.core.nouns import DataWarning, Model, Source, Step, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
-from transfuse.fitting.advice import about_abstaining, about_labels
+from transfuse.fitting.advice import about_abstaining, about_labels, about_wrong_labels
 from transfuse.fitting.choosing import chosen
 from transfuse.fitting.probes import fuse, leading, probed, shortlisted
 from transfuse.fitting.progress import Progress
@@ -98,7 +98,8 @@ def fit(
     taken, decision = chosen(progress.candidates)
     progress.decisions.append(decision)
     if not progress.interrupted:
-        progress.notes += [*about_labels(leading(progress), task, seed=seed, run=run), *about_abstaining(taken)]
+        progress.notes += about_labels(leading(progress), task, seed=seed, run=run)
+        progress.notes += [*about_wrong_labels(leading(progress), task), *about_abstaining(taken)]
     if refit and not progress.interrupted:
         taken = refitted(taken, task, run)
     step = Step(

@@ -4,15 +4,14 @@ import copy
 import time
 from dataclasses import replace
 
-import numpy as np
-
 import transfuse
 from transfuse.core.digests import of_many
-from transfuse.core.nouns import Examples, Step, Task
+from transfuse.core.nouns import Step, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
 from transfuse.fitting.candidates import Candidate, made
 from transfuse.fitting.probes import fused_again
+from transfuse.tasks.joining import concatenated
 from transfuse.transferring.continuing import continued
 from transfuse.transferring.options import arranged
 from transfuse.transferring.transfer import described
@@ -30,22 +29,8 @@ def refitted(chosen: Candidate, task: Task, run: Run) -> Candidate:
 def merged(task: Task) -> Task:
     """The task with its validation examples in the training split as well."""
     train, valid = task.splits["train"], task.splits["valid"]
-    together = joined(train, valid)
+    together = concatenated(train, valid)
     return replace(task, splits={**task.splits, "train": together}, digest=of_many([task.digest, "merged"]))
-
-
-def joined(a: Examples, b: Examples) -> Examples:
-    """Two splits as one."""
-    weighted = a.weights is not None or b.weights is not None
-    weights = [np.ones(len(part), np.float32) if part.weights is None else part.weights for part in (a, b)]
-    return Examples(
-        items=[*a.items, *b.items],
-        targets=np.concatenate([a.targets, b.targets]),
-        digests=a.digests + b.digests,
-        names=a.names + b.names,
-        weights=np.concatenate(weights) if weighted else None,
-        groups=a.groups + b.groups if a.groups is not None and b.groups is not None else None,
-    )
 
 
 def _probed(chosen: Candidate, task: Task, run: Run) -> Candidate:

@@ -72,7 +72,8 @@ def _sections(report: Report) -> list[dict[str, Any]]:
     parts = list(report.sections)
     if report.rows:
         board = {"columns": list(report.columns), "rows": list(report.rows)}
-        parts.insert(0, Section(kind="table", title="Leaderboard", content=board))
+        compared = best_row(report.columns, report.rows) is not None
+        parts.insert(0, Section(kind="table", title="Leaderboard" if compared else "Results", content=board))
     if report.warnings:
         parts.append(Section(kind="warnings", title="Data warnings", content=[plain(w) for w in report.warnings]))
     if report.command and not any(part.kind == "command" for part in parts):
@@ -198,6 +199,7 @@ def pictures(content: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "image": Markup(p["image"]) if _PICTURE.fullmatch(str(p.get("image", ""))) else "",
             "name": p.get("name", ""),
             "truth": p.get("truth", ""),
+            "said": p.get("said", "truly"),
             "answer": p.get("answer", ""),
             "confidence": "" if p.get("confidence") is None else number(p["confidence"], 2),
         }

@@ -1,0 +1,1 @@
+"""What is wrong with labelled data: found, shown, and mended only as the user says."""

@@ -1,0 +1,66 @@
+"""What anybody can see of a picture, as numbers.
+
+Letters: N pictures; H, W height and width in pixels.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from transfuse.tasks.decoding import decode
+from transfuse.tasks.loading import default_workers
+
+LOOKS = {
+    "brightness": "Brightness (0 black, 1 white)",
+    "contrast": "Contrast (deviation of grey levels, 0..0.5)",
+    "colour": "Colourfulness (mean distance of a pixel's channels)",
+    "height": "Height in pixels",
+    "width": "Width in pixels",
+    "shape": "Width over height",
+    "sharpness": "Sharpness (difference of neighbouring pixels over contrast)",
+    "filled": "The share of the picture inside the box around what differs from the border",
+}
+"""Statistics by name, with what each is."""
+_SIDE = 64
+_INK = 0.25  # of the largest difference to the border's grey level
+
+
+def looks_of(items: Sequence[Any]) -> dict[str, np.ndarray]:
+    """Each statistic of N pictures, float64 (N,). Raises `DataError` for a picture that cannot be read."""
+    with ThreadPoolExecutor(default_workers(), "reading") as pool:
+        rows = list(pool.map(_look, items))
+    return {name: np.array([row[name] for row in rows]) for name in LOOKS}
+
+
+def _look(item: Any) -> dict[str, float]:
+    pixels_HW3 = decode(item, 3)
+    height, width = pixels_HW3.shape[:2]
+    small = Image.fromarray(pixels_HW3)
+    small.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
+    colours = np.asarray(small, np.float64) / 255
+    grey_HW = colours.mean(axis=2)
+    contrast = float(grey_HW.std())
+    steps = [np.abs(np.diff(grey_HW, axis=axis)).mean() for axis in (0, 1) if grey_HW.shape[axis] > 1]
+    return {
+        "brightness": float(grey_HW.mean()),
+        "contrast": contrast,
+        "colour": float(colours.std(axis=2).mean()),
+        "height": float(height),
+        "width": float(width),
+        "shape": width / height,
+        "sharpness": float(np.mean(steps)) / contrast if steps and contrast > 1e-6 else 0.0,
+        "filled": _filled(grey_HW),
+    }
+
+
+def _filled(grey_HW: np.ndarray) -> float:
+    """0..1: area of the box around all pixels that differ from the border's median grey."""
+    border = np.concatenate([grey_HW[0], grey_HW[-1], grey_HW[:, 0], grey_HW[:, -1]])
+    away_HW = np.abs(grey_HW - np.median(border))
+    if away_HW.max() < 1e-6:
+        return 0.0
+    rows, columns = np.nonzero(away_HW > _INK * away_HW.max())
+    return float((np.ptp(rows) + 1) * (np.ptp(columns) + 1) / grey_HW.size)
