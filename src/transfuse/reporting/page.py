@@ -72,7 +72,7 @@ def _sections(report: Report) -> list[dict[str, Any]]:
     parts = list(report.sections)
     if report.rows:
         board = {"columns": list(report.columns), "rows": list(report.rows)}
-        compared = best_row(report.columns, report.rows) is not None
+        compared = emphasised_row(report.columns, report.rows) is not None
         parts.insert(0, Section(kind="table", title="Leaderboard" if compared else "Results", content=board))
     if report.warnings:
         parts.append(Section(kind="warnings", title="Data warnings", content=[plain(w) for w in report.warnings]))
