@@ -10,7 +10,7 @@ temperature and a log-loss for each of its 19 strengths.
 Data: a mixture seen through random ReLUs whose latents fall off like k^-1.2, with 5 % of the labels wrong;
 scikit-learn's digits behind 512 random Fourier features; `real`: what a head sees of the training pictures of DATA
 through the sources of `transfer.py`. At 5,000 rows, on digits and on real features also against
-GridSearchCV(LogisticRegression) with 20 values of C from 1e-4 to 100. Memory is what the process grows by, beside the features.
+GridSearchCV(LogisticRegression) with 20 values of C from 1e-4 to 100. Memory is what the process grows by.
 """
 
 import os
