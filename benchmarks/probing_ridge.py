@@ -8,9 +8,9 @@ folds and the same penalties; both are warmed first; the peer's real call is tim
 choose by accuracy. `fit_head` adds what scikit-learn's call has no counterpart for: folds from the examples' digests, a
 temperature and a log-loss for each of its 19 strengths.
 Data: a mixture seen through random ReLUs whose latents fall off like k^-1.2, with 5 % of the labels wrong;
-scikit-learn's digits behind 512 random Fourier features; `real`: what a head sees of DATA's training pictures
-through the sources of `transfer.py`. At 5,000 rows, on digits and on real features also against GridSearchCV(LogisticRegression)
-with 20 values of C from 1e-4 to 100. Memory is what the process grows by, beside the features.
+scikit-learn's digits behind 512 random Fourier features; `real`: what a head sees of the training pictures of DATA
+through the sources of `transfer.py`. At 5,000 rows, on digits and on real features also against
+GridSearchCV(LogisticRegression) with 20 values of C from 1e-4 to 100. Memory is what the process grows by.
 """
 
 import os
@@ -98,7 +98,8 @@ def _cross_validation(name: str, data: Data, seed: int) -> None:
         logistic_seconds, logistic_peer = _timed(lambda: _logistic(x, y, fold))
         print(
             f"{'':<48} GridSearchCV(LogisticRegression) {logistic_seconds:7.2f}  "
-            f"ratio {logistic_seconds / seconds:5.1f}  C {logistic_peer.best_params_['C']:.2g}  accuracy {accuracy:.4f} / {logistic_peer.best_score_:.4f}",
+            f"ratio {logistic_seconds / seconds:5.1f}  C {logistic_peer.best_params_['C']:.2g}  "
+            f"accuracy {accuracy:.4f} / {logistic_peer.best_score_:.4f}",
             flush=True,
         )
 

@@ -35,7 +35,7 @@ def test_residuals_of_almost_certain_examples_keep_their_digits(kind):
 
 @pytest.mark.parametrize("kind", ["single-label", "multi-label"])
 def test_a_change_is_the_difference_of_two_gradients(kind):
-    rows, x, targets, weights = rows_of(kind, torch.float64)
+    rows, x, _, weights = rows_of(kind, torch.float64)
     odds = blank_odds(rows)
     for block, here in zip(rows.blocks, odds.here, strict=True):
         here[:] = 1 - block.target_Cn if kind == "single-label" else 1.0
