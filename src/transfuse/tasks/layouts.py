@@ -13,9 +13,8 @@ from transfuse.tasks.coco import is_coco, list_coco, list_coco_folder
 from transfuse.tasks.folders import list_folder
 from transfuse.tasks.listing import Listing
 from transfuse.tasks.saved_datasets import is_saved, list_saved
+from transfuse.tasks.split_tables import TABLES, list_split_tables, split_tables
 from transfuse.tasks.tabular import list_table
-
-TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 
 Group = str | Mapping[str, str] | Sequence[Any] | None
 """A column; for folders a regular expression on the path, or {path: group}; in memory one value for each picture."""
@@ -39,9 +38,12 @@ def listed(
     path = Path(data).expanduser()
     if not path.exists():
         raise DataError(f"There is no file or folder '{path}'.{_nearest(path)}")
-    listing = (
-        _of_folder(path, target, group, weight) if path.is_dir() else _of_file(path, target, path_column, group, weight)
-    )
+    if path.is_dir() and (tables := split_tables(path)):
+        listing = list_split_tables(tables, lambda one: _of_file(one, target, path_column, group, weight))
+    elif path.is_dir():
+        listing = _of_folder(path, target, group, weight)
+    else:
+        listing = _of_file(path, target, path_column, group, weight)
     return replace(listing, description={"data": str(path), "layout": listing.layout, **listing.description})
 
 

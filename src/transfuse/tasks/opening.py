@@ -18,8 +18,8 @@ from transfuse.core.nouns import DataWarning, Examples, Kind, Modality, Task
 from transfuse.core.runs import Run
 from transfuse.core.tables import chosen, resolve
 from transfuse.tasks.decoding import SUFFIXES
-from transfuse.tasks.layouts import TABLES
 from transfuse.tasks.saved_datasets import is_saved
+from transfuse.tasks.split_tables import TABLES, split_tables
 
 OPENERS: Mapping[str, str] = {
     "image": "transfuse.tasks.images:open_images",
@@ -96,7 +96,7 @@ def recognised(data: Any, target: str | Sequence[str] | None = None) -> tuple[Mo
         return "table", "an SQL address"
     path = Path(data).expanduser()
     if path.is_dir():
-        return _of_folder(path)
+        return _of_folder(path, target)
     suffix = path.suffix.lower()
     if suffix in _DATABASES:
         return "table", f"a database ({suffix})"
@@ -121,12 +121,12 @@ def _is_rows(array: np.ndarray) -> bool:
     return array.ndim == 2 and array.dtype.kind in "uifb"
 
 
-def _of_folder(folder: Path) -> tuple[Modality, str]:
+def _of_folder(folder: Path, target: str | Sequence[str] | None) -> tuple[Modality, str]:
     if is_saved(folder):
         return _of_saved(folder)
-    train = next((path for path in sorted(folder.glob("train*.*")) if path.suffix.lower() in TABLES), None)
-    if train is not None and not any(path.is_dir() for path in folder.iterdir()):
-        return "table", f"a folder with {train.name}"
+    if tables := split_tables(folder):
+        modality, why = _of_table(tables["train"], target)
+        return modality, f"{why} ({tables['train'].name})"
     names = [path.suffix.lower() for path in islice(folder.rglob("*"), 20 * _LOOKED_AT) if path.is_file()]
     texts, pictures = sum(name == ".txt" for name in names), sum(name in SUFFIXES for name in names)
     if texts > pictures:

@@ -8,10 +8,11 @@ from typing import Any
 from transfuse.core.errors import DataError, UsageError
 from transfuse.core.tables import chosen
 from transfuse.tasks.folders import list_folder
-from transfuse.tasks.layouts import TABLES, Group
+from transfuse.tasks.layouts import Group
 from transfuse.tasks.listing import Listing
 from transfuse.tasks.opening import is_free_text
 from transfuse.tasks.saved_datasets import columns_of, is_saved
+from transfuse.tasks.split_tables import TABLES, list_split_tables, split_tables
 from transfuse.tasks.tabular import Columns, listed_rows, read_columns
 
 SUFFIXES = frozenset({".txt", ".text", ".md"})
@@ -39,7 +40,8 @@ def listed(
     if not path.exists():
         raise DataError(f"There is no file or folder '{path}'.")
     named = {"group": group, "weight": weight}
-    if path.is_dir() and not is_saved(path):
+    tables = split_tables(path) if path.is_dir() and not is_saved(path) else {}
+    if path.is_dir() and not tables and not is_saved(path):
         if target is not None or weight is not None:
             raise UsageError("`target` and `weight` name columns, but class folders have none. Leave them out.")
         if group is not None and not isinstance(group, str | Mapping):
@@ -50,7 +52,10 @@ def listed(
         bad = next((name for name, value in named.items() if value is not None and not isinstance(value, str)), None)
         if bad:
             raise UsageError(f"`{bad}` must be the name of a column here, but is of type {type(named[bad]).__name__}.")
-        listing = _of_columns(path, target, text_column, named, unlabelled)
+        if tables:
+            listing = list_split_tables(tables, lambda one: _of_columns(one, target, text_column, named, unlabelled))
+        else:
+            listing = _of_columns(path, target, text_column, named, unlabelled)
     else:
         raise DataError(f"'{path}' must be a folder or a table ({', '.join(TABLES)}), but ends in '{path.suffix}'.")
     return replace(listing, description={"data": str(path), "layout": listing.layout, **listing.description})
