@@ -19,6 +19,7 @@ _PUBLIC_VERBS = (
     "fit",
     "forget",
     "load",
+    "perplexity",
     "predict",
     "rank",
     "source",

@@ -17,6 +17,7 @@ COMMANDS = {
     "forget": ("transfuse.cli.forget:command", "Examples out of a saved probe, as if it had never learnt them."),
     "evaluate": ("transfuse.cli.evaluate:command", "Measure a saved model on labelled examples."),
     "compare": ("transfuse.cli.compare:command", "Two saved models on the same examples, by paired difference."),
+    "perplexity": ("transfuse.cli.perplexity:command", "How well a language model foretells texts."),
     "predict": ("transfuse.cli.predict:command", "Answers for pictures, texts or rows."),
     "methods": ("transfuse.cli.methods:command", "The methods of transfer and their options."),
     "cache": ("transfuse.cli.cache:command", "What is cached, how large it is; clear it."),
