@@ -243,10 +243,12 @@ class _Extractor:
     def _filled(self, job: _Job, arrays: Sequence[np.ndarray], run: Run) -> dict[str, Any]:
         count, done, deviation = len(job.examples), 0, None
         places = inputs.blocks(job.examples.items, job.source.preprocessing, BATCH)
-        blocks = on_threads(lambda given: self._block(job, *given), enumerate(places))
+        judged = 0 if job.source.modality == "image" else len(places) // 2  # the first texts are the longest
+        given = [(number == judged and job.precision != "float32", block) for number, block in enumerate(places)]
+        blocks = on_threads(lambda pair: self._block(job, *pair), given)
         with contextlib.closing(blocks):
             for index_B, found in zip(places, blocks, strict=True):
-                deviation = found.deviation if done == 0 else deviation
+                deviation = deviation if found.deviation is None else found.deviation
                 done += len(index_B)
                 for view, values in enumerate(found.values):
                     for array, value in zip(arrays, values, strict=True):
@@ -262,12 +264,12 @@ class _Extractor:
             self.network.to("cpu")  # the parameters are the caller's
         return {"deviation": deviation}
 
-    def _block(self, job: _Job, number: int, index_B: np.ndarray) -> "_Block":
-        """Decode the examples of a block and run their views through the network."""
+    def _block(self, job: _Job, judged: bool, index_B: np.ndarray) -> "_Block":
+        """Decode the examples of a block and run their views through the network; `judged` against float32."""
         values, deviation = [], None
         for view, x in enumerate(_views(job, index_B)):
             values.append(self.values(job, x))
-            if number == view == 0 and job.precision != "float32":
+            if judged and view == 0:
                 deviation = self._deviation(job, x, values[0])
         return _Block(values, deviation)
 
