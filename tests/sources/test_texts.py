@@ -254,6 +254,8 @@ def test_what_a_user_may_hand_in(tmp_path: Path) -> None:
         "from a file",
     ]
     assert inputs.expanded([tmp_path, "a/b c"], preprocessing) == [tmp_path / "a.txt", "a/b c"]
+    (tmp_path / "t.csv").write_text("text,label\na b c,x\nd e f,y\n")
+    assert inputs.expanded(tmp_path / "t.csv", preprocessing) == ["a b c", "d e f"]
     for bad in ("  ", str(tmp_path / "b.txt"), 3):
         with pytest.raises(DataError):
             text_inputs.decoded(bad, preprocessing)
