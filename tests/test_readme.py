@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.conftest import sentences
 
 from transfuse.cli.main import COMMANDS as TABLE
 from transfuse.cli.main import main
@@ -45,8 +46,12 @@ MAKE = [line for line in lines() if line.startswith("make ")]
 
 def command_with_stand_ins(line: str) -> list[str]:
     """Arguments as a shell would pass them; a tiny random network stands for those of the hub."""
-    words = shlex.split(re.sub(r"timm:\w+", "random:timm:test_resnet", line))[1:]
+    texts = "hf:" in line
+    line = re.sub(r"hf:\S+", "tiny", re.sub(r"timm:\w+", "random:timm:test_resnet", line))
+    words = shlex.split(line, comments=True)[1:]
     words = [path for word in words for path in (sorted(map(str, Path().glob(word))) if "*" in word else [word])]
+    if texts:
+        return [*words, *SHORT[2:]]
     return [*words, *{"fit": SHORT, "transfer": SHORT, "rank": SHORT[:2]}.get(words[0], ())]
 
 
@@ -65,20 +70,24 @@ def write_pictures(folder: Path, count: int, suffix: str, colour: tuple[int, int
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The working folder that the README supposes: photos/, cat.jpg, more/*.jpg."""
+def desk(tmp_path_factory: pytest.TempPathFactory, tiny_networks: dict[str, Path]) -> Iterator[Path]:
+    """The working folder that the README supposes: photos/, cat.jpg, more/*.jpg, intents.csv and other texts."""
     folder = tmp_path_factory.mktemp("desk")
     for name, colour in COLOURS.items():
         write_pictures(folder / "photos" / "train" / name, 16, ".jpg", colour)
         write_pictures(folder / "photos" / "test" / name, 6, ".png", colour)
     write_pictures(folder / "more", 2, ".jpg", COLOURS["red"])
     shutil.copy(folder / "more" / "0.jpg", folder / "cat.jpg")
+    (folder / "intents.csv").write_text("text,label\n" + "\n".join(map(",".join, zip(*sentences(20), strict=True))))
+    (folder / "note.txt").write_text("warm rain and wind")
+    (folder / "elsewhere.txt").write_text("xyzzy plugh\nqux frobnicate\n")
+    shutil.copytree(tiny_networks["bert"], folder / "tiny")
     with contextlib.chdir(folder):
         yield folder
 
 
 def test_the_readme_has_what_is_tested_here():
-    assert len(COMMANDS) == 7 and len(MAKE) == 2 and len(blocks("python")) == 1
+    assert len(COMMANDS) == 10 and len(MAKE) == 2 and len(blocks("python")) == 1
     assert len(COMMANDS) + len(MAKE) == len(lines())
 
 

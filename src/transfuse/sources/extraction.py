@@ -31,7 +31,9 @@ from transfuse.tasks.augmenting import NONE, Augmentation, augment
 from transfuse.tasks.loading import batch
 
 BATCH = 32
-"""Examples that the network sees at once."""
+"""Examples that the network sees at once; of texts those that have as many tokens together as these of 128 tokens."""
+_JUDGED = 8
+"""Texts whose features are computed in float32 once more."""
 
 
 def features(
@@ -241,10 +243,12 @@ class _Extractor:
     def _filled(self, job: _Job, arrays: Sequence[np.ndarray], run: Run) -> dict[str, Any]:
         count, done, deviation = len(job.examples), 0, None
         places = inputs.blocks(job.examples.items, job.source.preprocessing, BATCH)
-        blocks = on_threads(lambda given: self._block(job, *given), enumerate(places))
+        judged = 0 if job.source.modality == "image" else len(places) // 2  # the first texts are the longest
+        given = [(number == judged and job.precision != "float32", block) for number, block in enumerate(places)]
+        blocks = on_threads(lambda pair: self._block(job, *pair), given)
         with contextlib.closing(blocks):
             for index_B, found in zip(places, blocks, strict=True):
-                deviation = found.deviation if done == 0 else deviation
+                deviation = deviation if found.deviation is None else found.deviation
                 done += len(index_B)
                 for view, values in enumerate(found.values):
                     for array, value in zip(arrays, values, strict=True):
@@ -260,19 +264,23 @@ class _Extractor:
             self.network.to("cpu")  # the parameters are the caller's
         return {"deviation": deviation}
 
-    def _block(self, job: _Job, number: int, index_B: np.ndarray) -> "_Block":
-        """Decode the examples of a block and run their views through the network."""
+    def _block(self, job: _Job, judged: bool, index_B: np.ndarray) -> "_Block":
+        """Decode the examples of a block and run their views through the network; `judged` against float32."""
         values, deviation = [], None
         for view, x in enumerate(_views(job, index_B)):
             values.append(self.values(job, x))
-            if number == view == 0 and job.precision != "float32":
+            if judged and view == 0:
                 deviation = self._deviation(job, x, values[0])
         return _Block(values, deviation)
 
     def _deviation(self, job: _Job, x_Bchw: torch.Tensor, values: list[np.ndarray]) -> float:
-        """Largest relative difference to float32 over the depths, measured on the first batch."""
-        exact = self.values(job, x_Bchw, prepared(self.network, "float32", job.device))
-        pairs = zip(values, exact, strict=True)
+        """Largest relative difference to float32 over the depths, measured on the first batch.
+
+        Of texts on a few of it: a batch may hold hundreds.
+        """
+        few = len(x_Bchw) if job.source.modality == "image" else _JUDGED
+        exact = self.values(job, x_Bchw[:few], prepared(self.network, "float32", job.device))
+        pairs = zip([value[:few] for value in values], exact, strict=True)
         return max(float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(b)), 1e-30) for a, b in pairs)
 
 

@@ -20,7 +20,9 @@ from transfuse.core.errors import DataError, ModelError, SourceError, UsageError
 from transfuse.core.nouns import DataWarning, TextPreprocessing
 from transfuse.core.provenance import plain
 from transfuse.sources.inputs import PADDING
+from transfuse.tasks.layouts import TABLES
 from transfuse.tasks.reading import digest_of, text_of
+from transfuse.tasks.texts import texts_in
 
 FILE = "tokenizer.json"
 _CHARACTERS = 40  # of one token, more than tokens have on average in any text: what lies beyond is never tokenised
@@ -102,18 +104,28 @@ def decoded(item: Any, preprocessing: TextPreprocessing) -> str:
 
 
 def expanded(inputs: Any) -> list[Any]:
-    """One text or path, or a sequence of them; a folder stands for the `.txt` files in it."""
+    """One text or path, or several; a folder stands for its `.txt` files, a table for its column of texts."""
     given = [inputs] if isinstance(inputs, str | Path | bytes) else list(inputs)
     items: list[Any] = []
     for item in given:
-        folder = Path(item) if isinstance(item, Path) or (isinstance(item, str) and "/" in item[:1024]) else None
-        if folder is not None and len(str(folder)) < 1024 and "\0" not in str(folder) and folder.is_dir():
-            items += sorted(path for path in folder.rglob("*.txt"))
+        path = _path(item)
+        if path is not None and path.is_dir():
+            items += sorted(path.rglob("*.txt"))
+        elif path is not None and path.suffix.lower() in TABLES and path.is_file():
+            items += texts_in(path)
         else:
             items.append(item)
     if not items:
         raise DataError("There must be at least one text to predict, but none was given or found.")
     return items
+
+
+def _path(item: Any) -> Path | None:
+    """The path that an input may be: a text is none when it is long, or has neither a slash nor a table's ending."""
+    if isinstance(item, Path):
+        return item
+    short = isinstance(item, str) and len(item) < 1024 and "\0" not in item and "\n" not in item
+    return Path(item) if short and ("/" in item or item.lower().endswith(TABLES)) else None
 
 
 def digests_of(items: Sequence[Any]) -> tuple[str, ...]:

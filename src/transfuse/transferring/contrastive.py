@@ -57,11 +57,12 @@ def contrastive(source: Source, task: Task, *, run: Run = Run(), fit: Fit = Fit(
     origin, before = copied(begin.network), _validated(begin.network, bench)
     triples = replace(bench, train_inputs=Triples(inputs[0], train, fit.seed))
     judged = _Judged(Triples(inputs[1], valid, fit.seed))
+    pairing = Pairing(begin.opened.body)
     job = Job(
-        network=begin.network,
+        network=pairing,
         batches=triples.batches(fit),
         objective=_loss,
-        moves=layerwise(begin.network, decay=layer_decay, batch_norm="frozen"),
+        moves=layerwise(pairing, decay=layer_decay, batch_norm="frozen"),
         validate=judged,
         identity={"task": task.digest, "source": source.digest, "method": "contrastive"},
     )
@@ -134,14 +135,19 @@ def pair_loss(z_3BD: Tensor) -> Tensor:
     return ((anchor * partner).sum(-1) - 1) ** 2 + (anchor * opponent).sum(-1) ** 2
 
 
+class Pairing(nn.Module):
+    """Features of triples: (B, 3, ...) to (3, B, D)."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x_B3: Tensor) -> Tensor:
+        return self.body(x_B3.transpose(0, 1).flatten(0, 1)).view(3, len(x_B3), -1)
+
+
 def _loss(network: nn.Module, batch: Batch) -> Tensor:
-    return (_of_triples(network, batch.x) * batch.weights_B).mean()
-
-
-def _of_triples(network: nn.Module, x: Tensor) -> Tensor:
-    body = network.get_submodule("body")
-    z = body(x.transpose(0, 1).flatten(0, 1))
-    return pair_loss(z.view(3, len(x), -1))
+    return (pair_loss(network(batch.x)) * batch.weights_B).mean()
 
 
 class _Judged:
@@ -155,7 +161,7 @@ class _Judged:
         places = np.arange(min(len(self.triples), _CHECKED))
         with torch.inference_mode():
             losses = [
-                _of_triples(network, self.triples.take(places[start : start + 32], None).to(device)).cpu()
+                pair_loss(network(self.triples.take(places[start : start + 32], None).to(device))).cpu()
                 for start in range(0, len(places), 32)
             ]
         loss = float(torch.cat(losses).mean())

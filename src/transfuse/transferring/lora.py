@@ -41,7 +41,8 @@ def lora(
 ) -> Outcome:
     """W + (alpha / rank) B A in place of W, A and B of the given rank.
 
-    `targets` names the layers: `all` linear ones, or ends of names, such as `q_proj,v_proj`. `adapter_dropout` is in
+    `targets` names the layers: `all` linear ones (where there is none, convolutions), or ends of names, such as
+    `q_proj,v_proj`. `adapter_dropout` is in
     0..1. `depths` is what the head sees (see `probe`).
     """
     if rank < 1 or not 0 <= adapter_dropout < 1:
@@ -96,7 +97,7 @@ def _moves(name: str) -> bool:
 
 def _targets(body: nn.Module, targets: str) -> tuple[str, ...]:
     """Full names of the layers; raises `UsageError` when there is none."""
-    linear = tuple(_linear(body))
+    linear = tuple(_linear(body)) or tuple(_convolutions(body))
     wanted = [part.strip() for part in targets.split(",") if part.strip()]
     names = tuple(
         name for name in linear if targets == "all" or any(name == w or name.endswith(f".{w}") for w in wanted)
@@ -113,6 +114,12 @@ def _targets(body: nn.Module, targets: str) -> tuple[str, ...]:
 def _linear(body: nn.Module) -> Iterator[str]:
     for name, module in body.named_modules():
         if isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D":  # GPT-2's transposed linear layer
+            yield name
+
+
+def _convolutions(body: nn.Module) -> Iterator[str]:
+    for name, module in body.named_modules():
+        if type(module) is nn.Conv2d and module.groups == 1:
             yield name
 
 
