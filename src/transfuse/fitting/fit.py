@@ -18,7 +18,7 @@ from transfuse.core.nouns import DataWarning, Model, Source, Step, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
 from transfuse.fitting import tables as table_fits
-from transfuse.fitting.advice import about_abstaining, about_labels, about_wrong_labels
+from transfuse.fitting.advice import about_abstaining, about_labels
 from transfuse.fitting.choosing import chosen
 from transfuse.fitting.probes import fuse, leading, probed, shortlisted
 from transfuse.fitting.progress import Progress
@@ -47,6 +47,7 @@ def fit(
     baseline: bool = True,
     refit: bool = False,
     search: int = 0,
+    source_data: Any = None,
     remember: bool = False,
     name: str | None = None,
     seed: int = 0,
@@ -66,6 +67,7 @@ def fit(
         refit: Train the chosen model on, with the validation examples too.
         search: Trials of a search for the recipe of the fine-tuning (rate, schedule, optimiser, loss, head, ...); 0 for
             none beyond the learning rate.
+        source_data: For tables: labelled rows of another population, of which the report says whether they help.
         remember: Keep, in a probe that is chosen, the sums that its head was made of, for `update` and `forget`.
         name: Name of the model.
         seed: Of splits, orders, augmentation and random weights.
@@ -89,13 +91,9 @@ def fit(
     found = told_apart(_found(sources, task.modality, trust_code, progress))
     try:
         if task.modality == "table":
-            table_fits.candidates(found, task, run, options, progress, network=finetune)
+            table_fits.candidates(found, task, run, options, progress, network=finetune, source_data=source_data)
         else:
-            listed = shortlisted(found, task, run, progress, seed=seed)
-            probed(listed, task, run, frozen, progress)
-            fuse(task, run, options, progress)
-            if finetune:
-                train(task, run, options, progress, baseline=baseline, search=search)
+            _tried(found, task, run, (options, frozen), progress, finetune=finetune, baseline=baseline, search=search)
     except KeyboardInterrupt:
         progress.interrupted = True
         if not progress.candidates:
@@ -103,9 +101,10 @@ def fit(
     taken, decision = chosen(progress.candidates)
     progress.decisions.append(decision)
     if not progress.interrupted:
-        progress.notes += about_labels(leading(progress), task, seed=seed, run=run)
-        progress.notes += [*about_wrong_labels(leading(progress), task), *about_abstaining(taken)]
-    if refit and not progress.interrupted:
+        progress.notes += [*about_labels(leading(progress), task, seed=seed, run=run), *about_abstaining(taken)]
+    if refit and taken.method in ("trees", "unchanged"):
+        progress.warn("not-refitted", f"{taken.name} stops by the validation rows, so it is not refitted on them.")
+    elif refit and not progress.interrupted:
         taken = refitted(taken, task, run)
     step = Step(
         verb="fit",
@@ -122,6 +121,22 @@ def fit(
     )  # fmt: skip
     model = replace(taken.model, name=name or f"{task.name} ({taken.name})", provenance=step)
     return replace(model, **evidence(model, taken, progress, task, command=command, budget=limit, run=run))
+
+
+def _tried(
+    found: Sequence[Source],
+    task: Task,
+    run: Run,
+    options: tuple[dict[str, Any], dict[str, Any]],
+    progress: Progress,
+    **wanted: Any,
+) -> None:
+    """Candidates for pictures and texts; `options` are those of the training and of the probes."""
+    listed = shortlisted(found, task, run, progress, seed=options[0]["seed"])
+    probed(listed, task, run, options[1], progress)
+    fuse(task, run, options[0], progress)
+    if wanted.pop("finetune"):
+        train(task, run, options[0], progress, **wanted)
 
 
 def _found(

@@ -7,13 +7,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from transfuse.core.errors import DataError, UsageError
-from transfuse.core.nouns import Column, DataWarning, Examples, Kind, Role, TablePreprocessing, Task
+from transfuse.core.nouns import Column, DataWarning, Examples, Kind, TablePreprocessing, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
 from transfuse.core.tables import chosen
@@ -21,7 +22,7 @@ from transfuse.tasks import tables_cells, tables_reading, tables_roles, tables_s
 from transfuse.tasks.assembling import NO_PAIRS, Cut, assembled, of_task, only_split, whole
 from transfuse.tasks.assembling import Read as Assembled
 from transfuse.tasks.listing import SPLIT_NAMES, Listing
-from transfuse.tasks.tables_encoding import learnt_columns
+from transfuse.tasks.tables_encoding import learnt_columns, usable
 from transfuse.tasks.tables_leaks import leak_warnings
 from transfuse.tasks.tables_reading import Read
 from transfuse.tasks.tables_roles import Guess
@@ -59,9 +60,9 @@ def open_table(
 ) -> Task:
     """Open a table whose rows are examples.
 
-    `data`: a .csv, .tsv, .jsonl, .json or .parquet file; a folder with train / valid / test files of these kinds; the URL
-    or file of a database (`sqlite:///shop.db`, `duckdb:///shop.duckdb`, any of SQLAlchemy's); rows in memory (mappings
-    from column to value, a pyarrow table, or columns as a mapping); or a Task, which is returned as it is.
+    `data`: a .csv, .tsv, .jsonl, .json or .parquet file; a folder with train / valid / test files of these kinds; the
+    URL or file of a database (`sqlite:///shop.db`, `duckdb:///shop.duckdb`, any of SQLAlchemy's); rows in memory
+    (mappings from column to value, a pyarrow table, or columns as a mapping); or a Task, which is returned as it is.
 
     target: column(s) to learn; guessed where there is no doubt. kind: guessed from the target, and stated.
     roles: `numeric`, `categorical`, `boolean`, `date`, `text` or `drop` by column, in place of the guess.
@@ -108,20 +109,31 @@ def open_split(
 ) -> tuple[Examples, tuple[DataWarning, ...]]:
     """Labelled rows for evaluating a model that knows `classes`, with targets in the model's order.
 
-    Target columns that are called as a model's outputs are found by that. Data with splits of their own give the one
+    Without `target`, columns that are called as the outputs, or the only one that holds nothing but classes, are.
+    Data with splits of their own give the one
     asked for; others are taken whole.
     """
     if isinstance(data, Task):
         return of_task(data, classes, split)
     found, splits = read_table(data, query)
-    if target is None and all(name in found.table.column_names for name in classes):
-        target = tuple(classes)
+    if target is None:
+        target = _target_of(found.table, classes)
     listing, guesses = listed(found, splits, Columns(target=target, group=group, weight=weight), {})
     listing = without_missing(only_split(listing, split))
     targets = encode_as(listing, kind, tuple(classes))
     seen, _ = seen_rows(found.table, guesses, listing, targets)
     examples, warnings = whole(seen)
     return of_rows(examples, Cells(found.table)), warnings
+
+
+def _target_of(table: pa.Table, classes: Sequence[str]) -> Sequence[str] | str | None:
+    """The columns that must be meant, by their names or by what they hold; None when it cannot be told."""
+    if all(name in table.column_names for name in classes):
+        return tuple(classes)
+    known = pa.array(classes, pa.string())
+    texts = {name: tables_cells.texts(column) for name, column in zip(table.column_names, table.columns, strict=True)}
+    holding = [n for n, text in texts.items() if pc.all(pc.is_in(pc.drop_null(text), value_set=known)).as_py()]
+    return holding[0] if len(holding) == 1 else None
 
 
 def of_rows(examples: Examples, cells: Cells) -> Examples:
@@ -136,7 +148,7 @@ def seen_rows(
 
     A table of few small columns holds many equal rows by chance: they are not kept together then, and it is said.
     """
-    names = [name for name, guess in guesses.items() if guess.role in get_args(Role)]
+    names = list(usable(guesses))
     digests = row_digests(table.select(names).take(pa.array(list(listing.items), pa.int64())))
     first: dict[str, int] = {}
     found = [(first.setdefault(digest, place), place) for place, digest in enumerate(digests)]
@@ -229,7 +241,7 @@ def _read_folder(folder: Path) -> tuple[Read, np.ndarray]:
         raise DataError(f"'{folder}' must hold a table called train.csv (or .parquet, .jsonl), but holds none.")
     reads = {part: tables_reading.read_file(path) for part, path in files.items()}
     names = list(reads["train"].table.column_names)
-    for part, read in reads.items():
+    for _part, read in reads.items():
         lacking = [name for name in names if name not in read.table.column_names]
         if lacking:
             raise DataError(f"{read.place} must have the columns of {reads['train'].place}, but lacks '{lacking[0]}'.")
@@ -254,13 +266,13 @@ def listed(
     if given is not None:
         splits = np.array([SPLIT_NAMES[str(value).lower()] for value in small[given]])
     used = {wanted.group, wanted.weight, given}
-    columns = _guessing(table) if wanted.target is None else dict.fromkeys(table.column_names, [])
+    columns = _guessing(table) if wanted.target is None else {key: [] for key in table.column_names}
     names = target_columns(columns, wanted.target, used, read.place)
     guesses = tables_roles.roles_of(table, roles, {*used, *names})
     labels = [_labels(table.column(name)) for name in names]
     weights = None if wanted.weight is None else tables_cells.numbers(table.column(wanted.weight))[0].tolist()
     groups = None if wanted.group is None else tables_cells.texts(table.column(wanted.group)).to_pylist()
-    several = [tuple(None if v is None else _number(v, names) for v in row) for row in zip(*labels, strict=True)]
+    several = _beside(labels, names) if len(names) > 1 else []
     return Listing(
         layout="table",
         items=range(table.num_rows),
@@ -297,6 +309,11 @@ def _labels(column: pa.ChunkedArray) -> list[Any]:
     if strange.any() or not np.isfinite(values).any():
         return column.to_pylist()
     return [None if np.isnan(v) else int(v) if v.is_integer() else v for v in values.tolist()]
+
+
+def _beside(labels: Sequence[Sequence[Any]], names: Sequence[str]) -> list[tuple[float | None, ...]]:
+    """Several target columns as one tuple a row."""
+    return [tuple(None if v is None else _number(v, names) for v in row) for row in zip(*labels, strict=True)]
 
 
 def _number(value: Any, names: Sequence[str]) -> float:

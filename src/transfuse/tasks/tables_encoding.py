@@ -6,13 +6,14 @@ Letters: N rows, K slots.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from transfuse.core.errors import DataError
-from transfuse.core.nouns import Column, TablePreprocessing
+from transfuse.core.nouns import Column, Role, TablePreprocessing
 from transfuse.core.tables import unknown
 from transfuse.tasks import tables_cells as cells
 from transfuse.tasks.tables_roles import Guess
@@ -47,10 +48,11 @@ def slots_of(preprocessing: TablePreprocessing) -> tuple[Slot, ...]:
     return tuple(found)
 
 
-def encoded(table: pa.Table, preprocessing: TablePreprocessing) -> np.ndarray:
+def encoded(table: pa.Table, preprocessing: TablePreprocessing, *, strict: bool = True) -> np.ndarray:
     """All rows as numbers, float32 (N, K): NaN for missing cells, -1 for categories that are not known.
 
-    Raises `DataError` for a missing column, and naming row and column for a cell that is not of its role.
+    Raises `DataError` for a missing column, and naming row and column for a cell that is not of its role, which is NaN
+    when not `strict`.
     """
     blocks, found = [], dict(zip(table.column_names, table.columns, strict=True))
     for column in preprocessing.columns:
@@ -59,7 +61,7 @@ def encoded(table: pa.Table, preprocessing: TablePreprocessing) -> np.ndarray:
             continue
         if column.name not in found:
             raise DataError(f"The table lacks a column. {unknown('column', column.name, found)}")
-        blocks.append(_block(found[column.name], column))
+        blocks.append(_block(found[column.name], column, strict))
     return np.concatenate(blocks, axis=1).astype(np.float32)
 
 
@@ -80,14 +82,14 @@ def strange_cells(table: pa.Table, preprocessing: TablePreprocessing) -> dict[in
     return found
 
 
-def _block(cell_N: pa.ChunkedArray, column: Column) -> np.ndarray:
+def _block(cell_N: pa.ChunkedArray, column: Column, strict: bool) -> np.ndarray:
     cell_N = cells.blanked(cell_N, column.blanks)
     if column.role == "categorical":
         return cells.codes(cell_N, column.values, column.spellings)[:, None]
     if column.role == "text":
         return cells.hashed_words(cell_N)
     values, strange = _numbers(cell_N, column)
-    if strange.any():
+    if strict and strange.any():
         raise DataError(_spoken(cell_N, column, int(np.flatnonzero(strange)[0])))
     scaled = ((values - column.mean) / column.std)[:, None]
     return np.concatenate([scaled, _calendar(values)], axis=1) if column.role == "date" else scaled
@@ -119,18 +121,20 @@ def _calendar(days: np.ndarray) -> np.ndarray:
 def learnt_columns(table: pa.Table, guesses: Mapping[str, Guess], train: np.ndarray) -> TablePreprocessing:
     """The preprocessing that suits the training rows, at the places `train`; columns without a role are left out."""
     part = dict(zip(table.column_names, table.take(pa.array(train)).columns, strict=True))
-    kept = {
-        name: guess
-        for name, guess in guesses.items()
-        if guess.role in ("numeric", "categorical", "boolean", "date", "text")
-    }
+    kept = usable(guesses)
+    return TablePreprocessing(columns=tuple(_learnt(name, part[name], guess) for name, guess in kept.items()))
+
+
+def usable(guesses: Mapping[str, Guess]) -> dict[str, Guess]:
+    """The columns that are learnt from. Raises `DataError` when there are none."""
+    kept = {name: guess for name, guess in guesses.items() if guess.role in get_args(Role)}
     if not kept:
         raise DataError(
             "There must be a column to learn from, but all are left out: "
             + ", ".join(f"'{name}' ({guess.why})" for name, guess in list(guesses.items())[:8])
             + ". Say --role COLUMN=ROLE to take one."
         )
-    return TablePreprocessing(columns=tuple(_learnt(name, part[name], guess) for name, guess in kept.items()))
+    return kept
 
 
 def _learnt(name: str, cell_N: pa.ChunkedArray, guess: Guess) -> Column:
