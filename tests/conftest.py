@@ -37,6 +37,57 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_photos(tmp_path_factory.mktemp("data") / "photos", each=12)
 
 
+TOPICS = {
+    "weather": ["rain", "sun", "cloud", "wind", "storm", "warm", "cold", "sky", "snow", "degrees"],
+    "music": ["song", "band", "guitar", "play", "tune", "album", "loud", "singer", "concert", "drum"],
+    "food": ["bread", "soup", "cook", "eat", "salt", "taste", "lunch", "apple", "cheese", "oven"],
+}
+FILLERS = ["the", "a", "is", "my", "please", "today", "will", "we", "some", "very", "what", "how", "for", "with", "and"]
+
+
+def sentences(each: int, seed: int = 0) -> tuple[list[str], list[str]]:
+    """Sentences of 4 to 9 words about three topics, of which only every third word says which."""
+    random = np.random.default_rng(seed)
+    texts, labels = [], []
+    for place in range(each * len(TOPICS)):
+        topic = list(TOPICS)[place % len(TOPICS)]
+        count = int(random.integers(4, 10))
+        words = [str(random.choice(TOPICS[topic] if spot % 3 == 0 else FILLERS)) for spot in range(count)]
+        texts.append(" ".join(words))
+        labels.append(topic)
+    return texts, labels
+
+
+@pytest.fixture(scope="session")
+def tiny_networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of transformers with random weights: an encoder (BERT) and a decoder (Llama) of two layers."""
+    return {kind: write_network(tmp_path_factory.mktemp("networks") / kind, kind) for kind in ("bert", "llama")}
+
+
+def write_network(folder: Path, kind: str) -> Path:
+    """A network of 16 features with a tokenizer of whole words."""
+    import torch
+    import transformers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    torch.manual_seed(0)
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    words = [*special, *FILLERS, *(word for topic in TOPICS.values() for word in topic)]
+    sizes = {"vocab_size": len(words), "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 32, "max_position_embeddings": 64}
+    if kind == "bert":
+        network = transformers.BertModel(transformers.BertConfig(**sizes, hidden_dropout_prob=0.0))
+    else:
+        network = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, num_key_value_heads=1))
+    network.save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
+    single = "[CLS] $A [SEP]" if kind == "bert" else "[CLS] $A"
+    tokenizer.post_processor = processors.TemplateProcessing(single=single, special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
 def write_photos(folder: Path, each: int, seed: int = 0) -> Path:
     """Class folders of noisy coloured PNG pictures."""
     generator = np.random.default_rng(seed)

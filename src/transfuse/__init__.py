@@ -22,6 +22,7 @@ _PUBLIC_VERBS = (
     "fit",
     "forget",
     "load",
+    "perplexity",
     "predict",
     "rank",
     "source",

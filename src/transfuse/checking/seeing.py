@@ -26,7 +26,7 @@ from transfuse.tasks.reading import text_of
 DEPTHS = 4
 """Depths of the source side by side."""
 DEFAULT = "builtin"
-_WORDS, _DIRECTIONS = 50_000, 256
+_WORDS, _DIRECTIONS, _TEXTS_A_DIRECTION = 50_000, 256, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ def answered(x_ND: np.ndarray, task: Task, units_N: np.ndarray, by: str, *, seed
 
 
 def _words(task: Task) -> np.ndarray:
-    """Texts as tf-idf of words and pairs of words in at most 256 directions (latent semantic analysis)."""
+    """Texts as tf-idf of words and pairs of words in at most 256 directions (latent semantic analysis), one for five texts."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -110,7 +110,8 @@ def _words(task: Task) -> np.ndarray:
         x_NV = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), max_features=_WORDS).fit_transform(texts)
     except ValueError:
         raise DataError("Texts must hold words, but none does. Look at the column that is read.") from None
-    directions = min(_DIRECTIONS, min(x_NV.shape) - 1)
+    # a head measures every direction by its own spread: with many for each text, those of no meaning drown the others
+    directions = min(_DIRECTIONS, len(texts) // _TEXTS_A_DIRECTION, x_NV.shape[1] - 1)
     if directions < 2:
         return np.asarray(x_NV.todense(), np.float32)
     return TruncatedSVD(directions, random_state=0).fit_transform(x_NV).astype(np.float32)

@@ -25,10 +25,10 @@ from transfuse.training.options import Fit
 @shared.options_of_dataclass(Fit)
 @shared.as_format
 def command(data: str, sources: tuple[str, ...], budget: str, out: str, form: str, quiet: bool, **options: Any) -> None:
-    """The best model for your labelled pictures in DATA, within a budget, with proof.
+    """The best model for your labelled examples in DATA, within a budget, with proof.
 
-    DATA is a folder of class folders, a CSV / JSON lines / Parquet table with a column of paths, an .npy / .npz file or
-    a saved `datasets` directory.
+    DATA is a folder of class folders (pictures, or .txt files), a CSV / JSON lines / Parquet table with a column of
+    paths, of texts, or of plain values, an .npy / .npz file or a saved `datasets` directory.
     """
     picked = {name: options.pop(name) for name in ("finetune", "baseline", "refit", "search", "remember", "name")}
     fit_options, data_options, source_options = shared.sorted_options(options)
@@ -40,7 +40,7 @@ def command(data: str, sources: tuple[str, ...], budget: str, out: str, form: st
         task = shared.opened_task(data, data_options, seed, run)
         model = fit(
             task,
-            sources=_found(sources, source_options),
+            sources=_found(sources, source_options, task.modality),
             budget=budget,
             seed=seed,
             trust_code=source_options["trust_code"],
@@ -52,10 +52,10 @@ def command(data: str, sources: tuple[str, ...], budget: str, out: str, form: st
         shared.saved(model, out, form)
 
 
-def _found(references: tuple[str, ...], options: dict[str, Any]) -> list[Any] | None:
+def _found(references: tuple[str, ...], options: dict[str, Any], modality: Any) -> list[Any] | None:
     """Sources with the preprocessing that was given; None where `fit` takes its defaults as they are."""
     from transfuse.fitting.fit import DEFAULT_SOURCES
 
     if not references and not any(options.values()):
         return None
-    return shared.found_sources(references or DEFAULT_SOURCES, options)
+    return shared.found_sources(references or DEFAULT_SOURCES[modality], options)

@@ -10,15 +10,16 @@ from transfuse.core.errors import TransfuseError, UsageError
 from transfuse.core.tables import unknown
 
 COMMANDS = {
-    "fit": ("transfuse.cli.fit:command", "The best model for your labelled pictures, within a budget, with proof."),
-    "rank": ("transfuse.cli.rank:command", "Which of these sources to start from, for your labelled pictures."),
+    "fit": ("transfuse.cli.fit:command", "The best model for your labelled examples, within a budget, with proof."),
+    "rank": ("transfuse.cli.rank:command", "Which of these sources to start from, for your labelled examples."),
     "transfer": ("transfuse.cli.transfer:command", "Adapt exactly this source in exactly this way."),
     "update": ("transfuse.cli.update:command", "More examples into a saved probe, at once and exactly."),
-    "forget": ("transfuse.cli.forget:command", "Pictures out of a saved probe, as if it had never learnt them."),
+    "forget": ("transfuse.cli.forget:command", "Examples out of a saved probe, as if it had never learnt them."),
     "evaluate": ("transfuse.cli.evaluate:command", "Measure a saved model on labelled examples."),
     "check": ("transfuse.cli.check:command", "What is wrong with labelled data: copies, wrong labels, splits."),
     "compare": ("transfuse.cli.compare:command", "Two saved models on the same examples, by paired difference."),
-    "predict": ("transfuse.cli.predict:command", "Answers for pictures."),
+    "perplexity": ("transfuse.cli.perplexity:command", "How well a language model foretells texts."),
+    "predict": ("transfuse.cli.predict:command", "Answers for pictures, texts or rows."),
     "methods": ("transfuse.cli.methods:command", "The methods of transfer and their options."),
     "cache": ("transfuse.cli.cache:command", "What is cached, how large it is; clear it."),
     "demo": ("transfuse.cli.demo:command", "The main job on handwritten digits that come with scikit-learn."),

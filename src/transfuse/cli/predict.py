@@ -1,4 +1,4 @@
-"""transfuse predict: answers for pictures."""
+"""transfuse predict: answers for pictures, texts or rows."""
 
 import json
 from typing import Any
@@ -14,7 +14,10 @@ from transfuse.cli import shared
 @click.option("--trust-code", is_flag=True, help="Open a model that was built by the user's own function.")
 @shared.as_format
 def command(model: str, inputs: tuple[str, ...], trust_code: bool, form: str, quiet: bool) -> None:
-    """What the saved MODEL says of pictures, or of all pictures in folders. Exit code 1 when one cannot be read."""
+    """What the saved MODEL says of INPUTS: pictures, texts (as they are, or .txt files), or all of them in folders.
+
+    Exit code 1 when one cannot be read.
+    """
     with shared.running(quiet=quiet) as run:
         from transfuse.predicting.folder import load
         from transfuse.predicting.predict import predict

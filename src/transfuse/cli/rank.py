@@ -7,8 +7,6 @@ import click
 from transfuse.cli import shared
 from transfuse.core.errors import UsageError
 
-_SOURCE_OPTIONS = ("trust_code", "size", "mean", "std", "white")
-
 
 @click.command("rank")
 @click.argument("data", type=click.Path())
@@ -35,11 +33,11 @@ def command(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Which SOURCE to start from for the labelled pictures in DATA, without training a network.
+    """Which SOURCE to start from for the labelled examples in DATA, without training a network.
 
-    A cross-validated probe and nearest neighbours on frozen features decide; many sources see few pictures first.
+    A cross-validated probe and nearest neighbours on frozen features decide; many sources see few examples first.
     """
-    source_options = {name: options.pop(name) for name in _SOURCE_OPTIONS}
+    source_options = {name: options.pop(name) for name in shared.SOURCE_OPTIONS}
     with shared.running(quiet=quiet, budget=budget) as run:
         from transfuse.ranking.rank import rank
         from transfuse.reporting.files import require_suffix

@@ -48,8 +48,10 @@ as_format = decorated(
 )
 
 data_options = decorated(
-    click.option("--target", multiple=True, help="Target column of a table of paths; give it again for more columns."),
+    click.option("--target", multiple=True, help="Target column of a table; give it again for more columns."),
+    click.option("--modality", type=click.Choice(["image", "text", "table"]), help="Instead of what is recognised."),
     click.option("--path-column", help="Column that holds the pictures' paths."),
+    click.option("--text-column", help="Column that holds the texts."),
     click.option(
         "--kind", type=click.Choice(["single-label", "multi-label", "regression"]), help="Instead of the guess."
     ),
@@ -65,16 +67,24 @@ source_options = decorated(
     click.option("--mean", help="Per channel, such as 0.485,0.456,0.406."),
     click.option("--std", help="Per channel."),
     click.option("--range", "white", type=float, help="Value of a white pixel: 1 or 255."),
+    click.option("--max-length", type=int, help="Tokens of a text that are read, instead of what the source says."),
+    click.option("--prompt", help="Stands before every text; or the name of one of the source's prompts."),
+    click.option("--pooling", help="How a text's tokens become one vector: mean, cls, last or max."),
+    click.option("--cut", type=click.Choice(["end", "start"]), help="Which side of longer texts is left out."),
 )
+SOURCE_OPTIONS = ("trust_code", "size", "mean", "std", "white", "max_length", "prompt", "pooling", "cut")
+"""Names of `source_options`."""
+DATA_OPTIONS = ("target", "modality", "path_column", "text_column", "kind", "group", "weight", "valid", "test")
+"""Names of `data_options`."""
 
 
-def found_source(
-    reference: str, *, trust_code: bool, size: int | None, mean: str | None, std: str | None, white: float | None
-) -> Any:
-    """The Source of a reference, with the preprocessing that the user gave."""
+def found_source(reference: str, options: dict[str, Any]) -> Any:
+    """The Source of a reference, with the preprocessing that the user gave (`SOURCE_OPTIONS`)."""
     from transfuse.sources.references import find
 
-    return find(reference, trust_code=trust_code, size=size, mean=numbers(mean), std=numbers(std), range=white)
+    renamed = {**options, "mean": numbers(options["mean"]), "std": numbers(options["std"]), "range": options["white"]}
+    renamed.pop("white")
+    return find(reference, **renamed)
 
 
 def found_sources(references: Iterable[str], options: dict[str, Any]) -> list[Any]:
@@ -84,7 +94,7 @@ def found_sources(references: Iterable[str], options: dict[str, Any]) -> list[An
     found: list[Any] = []
     for reference in references:
         try:
-            found.append(found_source(reference, **options))
+            found.append(found_source(reference, options))
         except NotCached:
             found.append(reference)
     return found
@@ -239,8 +249,8 @@ def saved(model: Model, out: str, form: str) -> None:
 
 def sorted_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Options of training (those that were given), of the data, of the source."""
-    data = {name: options.pop(name) for name in ("target", "path_column", "kind", "group", "weight", "valid", "test")}
-    source = {name: options.pop(name) for name in ("trust_code", "size", "mean", "std", "white")}
+    data = {name: options.pop(name) for name in DATA_OPTIONS}
+    source = {name: options.pop(name) for name in SOURCE_OPTIONS}
     settings = assignments(options.pop("settings"))
     options |= {field: options.pop(other) for field, other in _OTHER_NAMES.items()}
     options["class_weights"] = class_weights(options["class_weights"])

@@ -35,7 +35,7 @@ def command(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Adapt SOURCE to the labelled pictures in DATA by one METHOD, and measure the result."""
+    """Adapt SOURCE to the labelled examples in DATA by one METHOD, and measure the result."""
     head = shared.given({part: options.pop(part) for part in ("head", "hidden", "activation", "dropout")})
     fit_options, data_options, source_options = shared.sorted_options(options)
     with shared.running(quiet=quiet, budget=budget, resumable=True) as run:
@@ -43,7 +43,7 @@ def command(
 
         shared.require_free(out)
         task = shared.opened_task(data, data_options, fit_options.get("seed", 0), run)
-        found = shared.found_source(source, **source_options)
+        found = shared.found_source(source, source_options)
         model = transfer(
             found, task, method=method, name=name, run=run, command=shared.command_line(), **head, **fit_options
         )

@@ -17,6 +17,7 @@ VERBS = {
     "update": "transfuse.transferring.update:update",
     "forget": "transfuse.transferring.forget:forget",
     "evaluate": "transfuse.evaluating.evaluate:evaluate",
+    "perplexity": "transfuse.evaluating.language:perplexity",
     "compare": "transfuse.evaluating.compare:compare",
     "predict": "transfuse.predicting.predict:predict",
     "save": "transfuse.predicting.folder:save",

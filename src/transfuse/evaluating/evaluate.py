@@ -3,13 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-from transfuse.core.nouns import Model, Report, Section, Task
+from transfuse.core.nouns import Examples, Model, Report, Section, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import assess, split_of
+from transfuse.evaluating.out_of_scope import about_scope, reject_scores
 from transfuse.evaluating.sections import detailed
 from transfuse.predicting.folder import load
+from transfuse.sources.inputs import expanded
 from transfuse.tasks.opening import open_split
+from transfuse.tasks.texts import texts_in
 
 
 def evaluate(
@@ -21,11 +24,13 @@ def evaluate(
     trust_code: bool = False,
     run: Run = Run(),
     command: str = "",
+    outside: Any = None,
 ) -> Report:
     """Measure a model on labelled examples: every metric of its kind, with n and a bootstrap interval.
 
     `data` is a Task (its `split` is read), or whatever a Task can be opened from; class folders are matched to the
-    model's classes by name. Raises `DataError` for classes that the model does not know.
+    model's classes by name. `outside`: inputs that belong to no class (texts: a table, a `.txt` file or strings), to
+    measure how well they are noticed. Raises `DataError` for classes that the model does not know.
     """
     model = model if isinstance(model, Model) else load(model, trust_code=trust_code)
     if isinstance(data, Task):
@@ -35,13 +40,27 @@ def evaluate(
             data, modality=model.modality, classes=model.classes, kind=model.kind, split=split, run=run
         )
     assessment = assess(model, examples, run=run)
+    more, summary = _scope(model, data, examples, outside, seed, run)
     rows = [{"metric": name, "value": value} for name, value in assessment.all_measured(seed=seed).items()]
     provenance = Section(kind="provenance", title="How the model was made", content=plain(model.provenance))
     return Report(
         title=f"{model.name} on {len(examples)} examples",
         columns=("metric", "value"),
         rows=tuple(rows),
-        sections=(*detailed(assessment), provenance),
+        summary=summary,
+        sections=(*more, *detailed(assessment), provenance),
         warnings=tuple(warnings),
         command=command,
     )
+
+
+def _scope(
+    model: Model, data: Any, examples: Examples, outside: Any, seed: int, run: Run
+) -> tuple[tuple[Section, ...], tuple[str, ...]]:
+    """Section and sentence about inputs from outside, when there are some."""
+    if outside is None:
+        return (), ()
+    items = texts_in(outside) if model.modality == "text" else expanded(outside, model.preprocessing)
+    train = data.splits.get("train") if isinstance(data, Task) else None
+    section, sentence = about_scope(reject_scores(model, examples, items, train=train, run=run), seed=seed)
+    return (section,), (sentence,)

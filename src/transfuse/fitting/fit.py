@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import transfuse
+from transfuse.core import tables
 from transfuse.core.durations import seconds
 from transfuse.core.errors import NotCached
 from transfuse.core.nouns import DataWarning, Model, Source, Step, Task
@@ -27,8 +28,12 @@ from transfuse.sources.references import find, told_apart
 from transfuse.tasks.opening import open_task
 from transfuse.transferring.transfer import described
 
-DEFAULT_SOURCES = ("timm:mobilenetv3_small_100", "builtin")
-"""For pictures: a small network from the hub, and the one that comes with the package and needs no network."""
+DEFAULT_SOURCES: Mapping[str, tuple[str, ...]] = {
+    "image": ("timm:mobilenetv3_small_100", "builtin"),
+    "text": ("hf:sentence-transformers/all-MiniLM-L6-v2",),
+}
+"""For pictures: a small network from the hub, and the one that comes with the package and needs no network. For texts:
+a small sentence encoder from the hub."""
 
 
 def fit(
@@ -79,7 +84,7 @@ def fit(
     frozen = {name: options[name] for name in ("seed", "class_weights") if name in options} | {"remember": remember}
     task = data if isinstance(data, Task) else open_task(data, seed=seed, run=run)
     progress = Progress()
-    found = told_apart(_found(sources, trust_code, progress))
+    found = told_apart(_found(sources, task.modality, trust_code, progress))
     try:
         listed = shortlisted(found, task, run, progress, seed=seed)
         probed(listed, task, run, frozen, progress)
@@ -114,13 +119,15 @@ def fit(
     return replace(model, **evidence(model, taken, progress, task, command=command, budget=limit, run=run))
 
 
-def _found(sources: Sequence[Source | str] | None, trust_code: bool, progress: Progress) -> Iterator[Source]:
+def _found(
+    sources: Sequence[Source | str] | None, modality: str, trust_code: bool, progress: Progress
+) -> Iterator[Source]:
     """The sources that can be had; one that cannot is a warning as long as another can."""
-    references = list(sources) if sources else list(DEFAULT_SOURCES)
+    defaults = DEFAULT_SOURCES[tables.chosen("modality with default sources", modality, DEFAULT_SOURCES)]
+    references = list(sources) if sources else list(defaults)
     if not sources:
-        progress.notes.append(
-            f"No source was given: the defaults for pictures were taken, {' and '.join(DEFAULT_SOURCES)}."
-        )
+        noun = {"image": "pictures"}.get(modality, f"{modality}s")
+        progress.notes.append(f"No source was given: the defaults for {noun} were taken, {' and '.join(defaults)}.")
     found, problems = 0, []
     for reference in references:
         try:

@@ -10,9 +10,11 @@ from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import Assessment, assess, plain_row
 from transfuse.evaluating.compare import difference, in_words
 from transfuse.evaluating.sections import detailed
+from transfuse.evaluating.text_baseline import NAME, against, text_baseline
 from transfuse.fitting.candidates import Candidate
 from transfuse.fitting.progress import Progress
 from transfuse.measuring.metrics import PRIMARY
+from transfuse.sources.inputs import notes_on
 from transfuse.transferring.transfer import learning_curves
 
 
@@ -24,7 +26,10 @@ def evidence(
     everyone = progress.candidates if chosen in progress.candidates else [chosen, *progress.candidates]
     assessments = {candidate.name: assess(candidate.model, task.splits[split]) for candidate in everyone}
     rows = [_row(candidate, assessments[candidate.name]) for candidate in everyone]
+    words = text_baseline(task, seed=task.seed).assess(task.splits[split]) if task.modality == "text" else None
     rows.sort(key=lambda row: row["validation"], reverse=True)
+    if words is not None:
+        rows.append(plain_row(NAME, words))
     spent = budget - run.remaining()
     sections = [
         _path(progress),
@@ -39,12 +44,13 @@ def evidence(
         summary=(
             f"Chosen on the validation split: {chosen.name}.",
             *_findings(chosen, progress.candidates, assessments, split),
+            *([f"{against(chosen.name, assessments[chosen.name], words)} [{split} split]"] if words else []),
             *progress.notes,
             f"Took {spoken(spent)} of a budget of {spoken(budget)}."
             + (" Stopped by the user." if progress.interrupted else ""),
         ),
         sections=tuple(section for section in sections if section.kind != "curves" or section.content["series"]),
-        warnings=(*progress.warnings, *task.warnings, *_about_split(split)),
+        warnings=(*progress.warnings, *_about_inputs(chosen, task), *task.warnings, *_about_split(split)),
         command=command,
     )
     return {"metrics": {split: assessments[chosen.name].all_measured()}, "report": report}
@@ -107,6 +113,11 @@ def _about_steps(everyone: Sequence[Candidate], scratch: Candidate) -> str:
     wanted = max(candidate.facts.get("steps_wanted", 0) for candidate in everyone)
     cut = scratch.facts["stopped_by"] != "patience" and steps < wanted
     return f" Scratch was cut to {steps} of {wanted} steps by the budget, which flatters the transfer." if cut else ""
+
+
+def _about_inputs(chosen: Candidate, task: Task) -> tuple[DataWarning, ...]:
+    """What the chosen source does to the examples, such as cutting long texts."""
+    return notes_on(task.splits["train"].items, chosen.model.preprocessing)
 
 
 def _about_split(split: str) -> list[DataWarning]:

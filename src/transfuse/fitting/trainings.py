@@ -59,6 +59,8 @@ def attempt(
     label: str | None = None,
 ) -> Candidate | None:
     """A candidate, or None and a warning when the time does not allow it."""
+    if task.modality == "text" and method == "finetune":
+        options = {"depths": "auto", **options}  # a text's middle layers know what the last one has given up
     reason = "no time was left."
     if allowed > 0:
         try:

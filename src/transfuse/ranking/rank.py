@@ -18,7 +18,7 @@ from transfuse.ranking.report import report
 from transfuse.ranking.scores import Cell, milliseconds, scores
 from transfuse.ranking.subsets import least_examples, plan, subsets
 from transfuse.sources.references import find, told_apart
-from transfuse.tasks.opening import open_task
+from transfuse.tasks.opening import open_task, require_modality
 
 Depths = Literal["final", "several", "many"]
 COUNTS = {"final": 1, "several": 4, "many": 12}
@@ -66,6 +66,8 @@ def rank(
     found = _found(sources, trust_code, warnings)
     known = priors_of(found, priors or {})
     task = data if isinstance(data, Task) else open_task(data, seed=seed, run=run)
+    for source in found:
+        require_modality(task, source.modality)
     available = len(task.splits["train"]) if "train" in task.splits else 0
     if available < 2:
         raise DataError(f"Ranking needs at least 2 training examples, but '{task.name}' has {available}.")

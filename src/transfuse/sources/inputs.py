@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from transfuse.core.nouns import AnyPreprocessing, Modality, Preprocessing, TextPreprocessing
+from transfuse.core.nouns import AnyPreprocessing, DataWarning, Modality, Preprocessing, TextPreprocessing
 from transfuse.core.provenance import plain
 
 MODALITIES: Mapping[Modality, str] = {
@@ -76,6 +76,11 @@ def described(preprocessing: AnyPreprocessing) -> str:
     return _of(preprocessing).described(preprocessing)
 
 
+def notes_on(items: Sequence[Any], preprocessing: AnyPreprocessing) -> tuple[DataWarning, ...]:
+    """What the source does to some of these examples that a user should know."""
+    return _of(preprocessing).notes_on(items, preprocessing)
+
+
 def trimmed(batch: torch.Tensor) -> torch.Tensor:
     """A part of a batch of texts without the columns in which all have ended; other batches as they are."""
     if batch.dtype != torch.int64 or not len(batch):
@@ -87,8 +92,8 @@ def joined(batches: Sequence[torch.Tensor]) -> torch.Tensor:
     """Batches under each other; those of texts are padded to the longest."""
     if batches[0].dtype != torch.int64:
         return torch.cat(list(batches))
-    width = max(batch.shape[1] for batch in batches)
-    return torch.cat([torch.nn.functional.pad(b, (0, width - b.shape[1]), value=PADDING) for b in batches])
+    width = max(batch.shape[-1] for batch in batches)
+    return torch.cat([torch.nn.functional.pad(b, (0, width - b.shape[-1]), value=PADDING) for b in batches])
 
 
 def identity(preprocessing: AnyPreprocessing) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from transfuse.core.randomness import key
 from transfuse.core.tables import resolve
 from transfuse.sources import bodies, functions, staging, timm_networks
 from transfuse.sources.network import head_from
-from transfuse.sources.text_references import shards
-from transfuse.weights import gate, matching
+from transfuse.sources.text_networks import opened_tensors
+from transfuse.weights import matching
 from transfuse.weights.matching import Match
 
 NETWORKS = {
@@ -62,7 +62,7 @@ def open_source(source: Source, *, pretrained: bool = True, seed: int = 0) -> Op
     pretrained=False gives the same network with random weights keyed by the seed. Raises `SourceError` when it cannot
     be built, `WeightsError` when little of the file fits, `UnsafeFile` when the file must not be opened.
     """
-    tensors = _tensors(Path(source.weights)) if pretrained and source.weights else None
+    tensors = opened_tensors(Path(source.weights)) if pretrained and source.weights else None
     with keyed_weights(seed):
         if source.origin == "model":
             body, head, match = _from_model(source, tensors)
@@ -111,13 +111,6 @@ def _network(builder: Mapping[str, Any]) -> Any:
     """The module that builds it, or None."""
     name = next((name for name in NETWORKS if name in builder), None)
     return importlib.import_module(NETWORKS[name]) if name else None
-
-
-def _tensors(weights: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a file, or of all files that an index names, through the gate."""
-    if not weights.name.endswith(".index.json"):
-        return gate.open_tensors(weights)
-    return {name: tensor for part in shards(weights) for name, tensor in gate.open_tensors(part).items()}
 
 
 Parts = tuple[nn.Module, nn.Module | None, Match | None]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from transfuse.core.errors import DataError
-from transfuse.core.nouns import Preprocessing
+from transfuse.core.nouns import DataWarning, Preprocessing
 from transfuse.core.provenance import plain
 from transfuse.sources import preprocessing as pictures
 from transfuse.tasks import decoding, inspecting, loading
@@ -68,6 +68,11 @@ def described(preprocessing: Preprocessing) -> str:
     """Size and colours."""
     height, width = preprocessing.size
     return f"{height} by {width} pixels, {'grey' if preprocessing.channels == 1 else 'RGB'}"
+
+
+def notes_on(items: Sequence[Any], preprocessing: Preprocessing) -> tuple[DataWarning, ...]:
+    """Nothing: pictures are squashed or cropped as the source's card says."""
+    return ()
 
 
 def from_plain(document: Mapping[str, Any], folder: Path | None = None) -> Preprocessing:

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 
 from transfuse.core import digests
 from transfuse.core.errors import DataError, ModelError, SourceError, UsageError
-from transfuse.core.nouns import TextPreprocessing
+from transfuse.core.nouns import DataWarning, TextPreprocessing
 from transfuse.core.provenance import plain
 from transfuse.sources.inputs import PADDING
 from transfuse.tasks.reading import digest_of, text_of
@@ -77,6 +77,18 @@ def share_cut(items: Sequence[Any], preprocessing: TextPreprocessing) -> float:
     limit = preprocessing.max_length * _CHARACTERS
     cut = sum(len(t) > limit or len(tokenizer.encode(t).ids) > preprocessing.max_length for t in texts)
     return cut / max(1, len(items))
+
+
+def notes_on(items: Sequence[Any], preprocessing: TextPreprocessing) -> tuple[DataWarning, ...]:
+    """How many texts are cut, and where."""
+    share = share_cut(items, preprocessing)
+    if not share:
+        return ()
+    message = (
+        f"{share:.1%} of the texts are longer than {preprocessing.max_length} tokens; their {preprocessing.cut} is cut."
+        " Give another `max_length` (--max-length) or `cut` (--cut)."
+    )
+    return (DataWarning(code="texts-cut", message=message, severity="note"),)
 
 
 def decoded(item: Any, preprocessing: TextPreprocessing) -> str:

@@ -5,9 +5,11 @@ transformers' own code; weights pass the gate and are loaded by name. The code o
 Letters: B texts, T tokens, D features, L layers.
 """
 
+import json
 import re
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 from transfuse.core import tables
 from transfuse.core.errors import SourceError, UsageError, WeightsError
 from transfuse.core.nouns import Source
-from transfuse.weights import matching
+from transfuse.weights import gate, matching
 from transfuse.weights.matching import Match
 
 POOLINGS = ("mean", "cls", "last", "max")
@@ -112,6 +114,44 @@ def parts(source: Source, tensors: Mapping[str, Tensor] | None) -> tuple[nn.Modu
         raise WeightsError(f"'{source.reference}': {error}") from error
     encoder = network.get_encoder() if getattr(network.config, "is_encoder_decoder", False) else network
     return TextBody(encoder, source.builder["pooling"], source.builder.get("unit", False)), None, match
+
+
+def language_model(source: Source) -> nn.Module:
+    """The network with the head that foretells the next token. Raises `SourceError` when its weights have none."""
+    if source.origin != "hf" or not source.weights:
+        raise SourceError(f"'{source.reference}' must be a language model with its weights: a folder, or hf:NAME.")
+    network = _built(source.builder, True, "AutoModelForCausalLM")
+    tensors = opened_tensors(Path(source.weights))
+    tied = getattr(network.config, "tie_word_embeddings", False)
+    new = (".*(lm_head|embed_out|output).*",) if tied else ()
+    try:
+        matching.load_into(network, tensors, new=new)
+    except WeightsError as error:
+        raise SourceError(f"'{source.reference}' must hold a language model, but does not: {error}") from error
+    network.tie_weights()
+    return network.eval()
+
+
+def opened_tensors(weights: Path) -> dict[str, Tensor]:
+    """Tensors of a file, or of all files that an index names, through the gate."""
+    if not weights.name.endswith(".index.json"):
+        return gate.open_tensors(weights)
+    return {name: tensor for part in shards(weights) for name, tensor in gate.open_tensors(part).items()}
+
+
+def shards(weights: Path) -> list[Path]:
+    """The files that an index of weights names; the file itself when it is one. Raises `SourceError`."""
+    if not weights.name.endswith(".index.json"):
+        return [weights]
+    try:
+        names = sorted(set(json.loads(weights.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise SourceError(f"'{weights}' must be an index of weights, but cannot be read: {error}.") from error
+    found = [weights.parent / Path(str(name)).name for name in names]
+    missing = [path.name for path in found if not path.is_file()]
+    if missing or not found:
+        raise SourceError(f"'{weights}' names {', '.join(missing) or 'no files'}, which must lie beside it.")
+    return found
 
 
 def config_of(document: Mapping[str, Any]) -> Any:

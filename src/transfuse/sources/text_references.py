@@ -169,19 +169,7 @@ def _weights(folder: Path, reference: str) -> Path:
 
 
 def _digests(weights: Path) -> list[str]:
-    return [digests.of_file(part) for part in shards(weights)]
-
-
-def shards(weights: Path) -> list[Path]:
-    """The files that an index of weights names; the file itself when it is one. Raises `SourceError`."""
-    if not weights.name.endswith(".index.json"):
-        return [weights]
-    names = sorted(set(_json(weights).get("weight_map", {}).values()))
-    found = [weights.parent / Path(str(name)).name for name in names]
-    missing = [path.name for path in found if not path.is_file()]
-    if missing or not found:
-        raise SourceError(f"'{weights}' names {', '.join(missing) or 'no files'}, which must lie beside it.")
-    return found
+    return [digests.of_file(part) for part in text_networks.shards(weights)]
 
 
 def _downloaded(name: str, *, weights: bool) -> Path:

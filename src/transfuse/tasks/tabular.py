@@ -102,7 +102,25 @@ def _read_csv(path: Path, delimiter: str | None) -> Columns:
         delimiter = max(",;\t", key=head.count)
     options = pyarrow.csv.ConvertOptions(strings_can_be_null=True, null_values=["", "NA", "NaN", "nan", "null", "None"])
     parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    return pyarrow.csv.read_csv(path, parse_options=parse, convert_options=options).to_pydict()
+    table = pyarrow.csv.read_csv(path, parse_options=parse, convert_options=options)
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pyarrow.types.is_binary(column.type):  # what is not UTF-8 is read as bytes
+            raise _wrong_encoding(path, name, column.to_pylist())
+    return table.to_pydict()
+
+
+def _wrong_encoding(path: Path, name: str, values: Sequence[bytes | None]) -> DataError:
+    """Names the first cell that is not UTF-8."""
+    for row, value in enumerate(values):
+        try:
+            (value or b"").decode("utf-8")
+        except UnicodeDecodeError as problem:
+            byte = problem.object[problem.start]
+            return DataError(
+                f"{path}, row {row + 1}, column '{name}' must be UTF-8, but holds the byte 0x{byte:02x}: save the table"
+                " as UTF-8 (it may be Windows-1252 or Latin-1)."
+            )
+    return DataError(f"{path}, column '{name}' must hold text, but holds bytes.")
 
 
 def _read_json(path: Path) -> Columns:

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from transfuse.core.nouns import AnyPreprocessing, Examples, Preprocessing
 from transfuse.core.randomness import key
-from transfuse.sources.inputs import bytes_each, joined, tensor_of, trimmed
+from transfuse.sources.inputs import PADDING, bytes_each, joined, tensor_of, trimmed
 from transfuse.sources.preprocessing import normalise
 from transfuse.tasks.augmenting import Augmentation, augment
 from transfuse.tasks.loading import batch as decode_batch
 
+_POOL = 16  # batches among which texts of nearly one length are brought together
 _IN_MEMORY = 2 << 30  # bytes of prepared examples that are kept rather than decoded in every pass
 
 
@@ -85,6 +86,13 @@ class Plain:
 
     def __len__(self) -> int:
         return len(self.examples)
+
+    @property
+    def lengths_N(self) -> np.ndarray | None:
+        """Tokens of each text, by which batches are formed; None where examples are of one length."""
+        if self._prepared is None or self._prepared.dtype != torch.int64:
+            return None
+        return (self._prepared != PADDING).sum(1).numpy()
 
     def take(self, index_B: np.ndarray, view: int | None) -> Tensor:
         """int64 (B, T) texts or float32 (B, K) rows."""
@@ -161,4 +169,23 @@ class Batches:
                 yield batch
 
     def _order(self, number: int) -> np.ndarray:
-        return np.random.default_rng(key(self.seed, "order", number)).permutation(len(self.inputs))
+        random = np.random.default_rng(key(self.seed, "order", number))
+        order_N = random.permutation(len(self.inputs))
+        lengths_N = lengths_of(self.inputs)
+        return order_N if lengths_N is None else _by_length(order_N, lengths_N, self.batch_size, random)
+
+
+def lengths_of(inputs: Inputs) -> np.ndarray | None:
+    """Lengths of the examples where they differ."""
+    found: np.ndarray | None = getattr(inputs, "lengths_N", None)
+    return found
+
+
+def _by_length(order_N: np.ndarray, lengths_N: np.ndarray, batch_size: int, random: np.random.Generator) -> np.ndarray:
+    """A random order in which the examples of a batch are of nearly one length: sorted within pools of batches."""
+    pool = _POOL * batch_size
+    pools = [order_N[start : start + pool] for start in range(0, len(order_N), pool)]
+    sorted_N = np.concatenate([part[np.argsort(lengths_N[part], kind="stable")] for part in pools])
+    whole = len(sorted_N) // batch_size
+    batches = sorted_N[: whole * batch_size].reshape(whole, batch_size)
+    return np.concatenate([batches[random.permutation(whole)].ravel(), sorted_N[whole * batch_size :]])

@@ -28,7 +28,7 @@ from transfuse.transferring.finetune import tuned
 from transfuse.transferring.l2sp import half_squared_norm
 from transfuse.transferring.moving import BatchNorm
 from transfuse.transferring.outcome import HeadShape, Outcome
-from transfuse.transferring.starting import Start, start
+from transfuse.transferring.starting import Start, require_pictures, start
 from transfuse.transferring.tuning import Workbench, workbench
 
 
@@ -47,6 +47,7 @@ def delta(
     interpolate: bool = True,
 ) -> Outcome:
     """Fine-tune with `alpha` on the distance of the feature maps at every depth and `beta` on the size of the head."""
+    require_pictures(source, "delta")
     begin = start(source, task, head=head, fit=fit, run=run)
     bench = workbench(task, source.preprocessing, fit, probe=begin.solved)
     if not begin.opened.depths:

@@ -3,6 +3,8 @@
 METHODS = {
     "probe": "transfuse.transferring.probe:probe",
     "finetune": "transfuse.transferring.finetune:finetune",
+    "lora": "transfuse.transferring.lora:lora",
+    "contrastive": "transfuse.transferring.contrastive:contrastive",
     "last_stages": "transfuse.transferring.last_stages:last_stages",
     "l2sp": "transfuse.transferring.l2sp:l2sp",
     "bss": "transfuse.transferring.bss:bss",

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Features, Source, Task
 from transfuse.core.randomness import key
 from transfuse.core.runs import Run
@@ -89,6 +90,12 @@ def start(
     if probe is not None:
         set_linear(new, probe, task)
     return Start(opened=opened, network=Network(opened.body, new), probe=probe)
+
+
+def require_pictures(source: Source, method: str) -> None:
+    """Raise `UsageError` for a source of other data than pictures."""
+    if source.modality != "image":
+        raise UsageError(f"`{method}` is for pictures. Use 'finetune', 'lora' or 'probe' for other data.")
 
 
 def loaded(opened: Opened) -> str:

@@ -14,7 +14,7 @@ from transfuse.core.errors import DataError
 from transfuse.core.nouns import Kind, Task
 from transfuse.measuring.metrics import PRIMARY, higher_is_better, measure
 from transfuse.predicting.predict import activated
-from transfuse.training.batches import Inputs
+from transfuse.training.batches import Inputs, lengths_of
 
 TargetScale = tuple[tuple[float, ...], tuple[float, ...]]
 
@@ -52,7 +52,8 @@ class Validation:
         """float32 (N, C) in evaluation mode."""
         device = next(network.parameters()).device
         network.eval()
-        places = np.arange(len(self.inputs))
+        lengths_N = lengths_of(self.inputs)
+        places = np.arange(len(self.inputs)) if lengths_N is None else np.argsort(lengths_N, kind="stable")
         with torch.inference_mode():
             blocks = [
                 network(self.inputs.take(places[start : start + self.batch_size], None).to(device))
@@ -61,7 +62,8 @@ class Validation:
                 .numpy()
                 for start in range(0, len(places), self.batch_size)
             ]
-        return np.concatenate(blocks)
+        logits_NC = np.concatenate(blocks)
+        return logits_NC if lengths_N is None else logits_NC[np.argsort(places)]
 
     def __call__(self, network: nn.Module) -> Mapping[str, float]:
         """`score` (higher is better), `loss`, and the primary metric under its own name."""

@@ -12,10 +12,11 @@ from transfuse.core.provenance import options_of, plain
 from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import Assessment, assess, plain_row
 from transfuse.evaluating.sections import detailed
+from transfuse.evaluating.text_baseline import NAME, against, text_baseline
 from transfuse.measuring.metrics import PRIMARY
-from transfuse.sources.inputs import identity
+from transfuse.sources.inputs import identity, notes_on
 from transfuse.sources.references import find
-from transfuse.tasks.opening import open_task
+from transfuse.tasks.opening import open_task, require_modality
 from transfuse.transferring.options import arranged
 from transfuse.transferring.outcome import Outcome
 
@@ -57,6 +58,7 @@ def carried_out(
     source: Source, task: Task, *, method: str, name: str | None, run: Run, options: dict[str, Any]
 ) -> tuple[Model, Outcome]:
     """Call the method and record the step; nothing is read from the test split."""
+    require_modality(task, source.modality)
     function, arguments = arranged(method, options)
     started = time.monotonic()
     outcome: Outcome = function(source, task, run=run, **arguments)
@@ -130,28 +132,41 @@ def _evidence(model: Model, outcome: Outcome, task: Task, run: Run, command: str
     ]
     if outcome.curves:
         sections.insert(0, learning_curves({model.provenance.method: outcome.curves}, PRIMARY[task.kind]))
-    warnings = [*about_preprocessing(outcome), *task.warnings]
+    warnings = [*about_preprocessing(outcome, task), *task.warnings]
     if split == "valid":
         warnings.append(
             DataWarning(
                 code="no-test", message="There is no test split: the figures are of the validation split, and flatter."
             )
         )
-    return {
-        "metrics": {split: assessment.all_measured()},
-        "report": _report(model, assessment, sections, warnings, command),
-    }
+    report = _report(model, assessment, sections, warnings, command)
+    if task.modality == "text":
+        report = _beside_words(report, assessment, task, split)
+    return {"metrics": {split: assessment.all_measured()}, "report": report}
 
 
-def about_preprocessing(outcome: Outcome) -> list[DataWarning]:
-    """A warning when the source does not say how it wants its pictures: a wrong guess costs more than methods win."""
-    if outcome.preprocessing.known:
-        return []
+def _beside_words(report: Report, assessment: Assessment, task: Task, split: str) -> Report:
+    """The report with the row of a model that counts words, and whether it was beaten."""
+    started = time.monotonic()
+    words = text_baseline(task, seed=task.seed).assess(task.splits[split])
+    row = plain_row(NAME, words, seconds=round(time.monotonic() - started, 3))
+    sentence = f"{against(report.rows[0]['model'], assessment, words)} [{split} split]"
+    return replace(report, rows=(*report.rows, row), summary=(sentence, *report.summary))
+
+
+def about_preprocessing(outcome: Outcome, task: Task) -> list[DataWarning]:
+    """A warning when the source does not say how it wants its pictures: a wrong guess costs more than methods win.
+
+    Of texts, a note on how many are cut.
+    """
+    notes = list(notes_on(task.splits["train"].items, outcome.preprocessing))
+    if outcome.preprocessing.known or task.modality != "image":
+        return notes
     message = (
         "The source does not say how its pictures were prepared; ImageNet's mean and deviation were assumed. Give"
         " --mean, --std, --size and --range if you know them."
     )
-    return [DataWarning(code="assumed-preprocessing", message=message)]
+    return [*notes, DataWarning(code="assumed-preprocessing", message=message)]
 
 
 def _report(
