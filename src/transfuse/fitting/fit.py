@@ -31,6 +31,7 @@ from transfuse.transferring.transfer import described
 DEFAULT_SOURCES: Mapping[str, tuple[str, ...]] = {
     "image": ("timm:mobilenetv3_small_100", "builtin"),
     "text": ("hf:sentence-transformers/all-MiniLM-L6-v2",),
+    "table": ("table:columns", "table:network"),
 }
 """For pictures: a small network from the hub, and the one that comes with the package and needs no network. For texts:
 a small sentence encoder from the hub."""
@@ -86,11 +87,14 @@ def fit(
     progress = Progress()
     found = told_apart(_found(sources, task.modality, trust_code, progress))
     try:
-        listed = shortlisted(found, task, run, progress, seed=seed)
-        probed(listed, task, run, frozen, progress)
-        fuse(task, run, options, progress)
-        if finetune:
-            train(task, run, options, progress, baseline=baseline, search=search)
+        if task.modality == "table":
+            table_fits.candidates(found, task, run, options, progress, network=finetune)
+        else:
+            listed = shortlisted(found, task, run, progress, seed=seed)
+            probed(listed, task, run, frozen, progress)
+            fuse(task, run, options, progress)
+            if finetune:
+                train(task, run, options, progress, baseline=baseline, search=search)
     except KeyboardInterrupt:
         progress.interrupted = True
         if not progress.candidates:
@@ -100,7 +104,9 @@ def fit(
     if not progress.interrupted:
         progress.notes += about_labels(leading(progress), task, seed=seed, run=run)
         progress.notes += [*about_wrong_labels(leading(progress), task), *about_abstaining(taken)]
-    if refit and not progress.interrupted:
+    if refit and taken.method in ("trees", "unchanged"):
+        progress.warn("not-refitted", f"{taken.name} stops by the validation rows, so it is not refitted on them.")
+    elif refit and not progress.interrupted:
         taken = refitted(taken, task, run)
     step = Step(
         verb="fit",
