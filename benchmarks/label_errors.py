@@ -29,7 +29,8 @@ from sklearn.neighbors import NearestNeighbors
 import transfuse as tr
 from transfuse.checking.copies import copies
 from transfuse.checking.examining import units_of
-from transfuse.checking.seeing import answered, everything, seen
+from transfuse.checking.judging import answered
+from transfuse.checking.seeing import everything, seen
 from transfuse.checking.wrong_labels import suspects
 from transfuse.core.nouns import Task
 from transfuse.probing.heads import fit_head, logits

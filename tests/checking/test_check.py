@@ -6,7 +6,6 @@ import pytest
 import transfuse as tr
 from transfuse.checking.check import PAGE, TABLE, check
 from transfuse.checking.examining import examined
-from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Examples, Task
 from transfuse.tasks.splitting import joined
 
@@ -61,14 +60,14 @@ def test_the_report_says_it_all_and_the_page_shows_the_pictures(task, source, tm
 
 def test_without_a_source_pictures_are_judged_by_the_network_inside_the_package(task, planted):
     report = tr.check(task)
-    assert "wrong" in report.summary[0] and "[regnetx" in report.summary[0]
+    assert "wrong" in report.summary[0] and "probe on regnetx" in report.summary[0]
 
 
 def test_texts_need_no_network(texts):
     checked = examined(texts)
     assert named(checked, "wrong-label") == {"row 4"}
     assert named(checked, "damaged-text") == {"row 7"}
-    assert checked.answers.by == "tf-idf of its words"
+    assert checked.answers.by == "linear probe on tf-idf of its words"
 
 
 def test_a_seed_repeats_and_nothing_depends_on_the_order_of_examples(task, source, checked):
@@ -102,9 +101,20 @@ def test_one_coloured_pictures_are_named(source):
     assert named(checked, "one-colour") == {"row 11"}
 
 
-def test_a_table_without_a_source_says_what_is_missing(task):
-    with pytest.raises(UsageError, match="Name one with `source`"):
-        examined(Task(**{**fields(task), "modality": "table"}))
+def test_rows_of_a_table_are_judged_by_trees_on_their_cells():
+    generator = np.random.default_rng(0)
+    size, colour = generator.normal(size=400), generator.choice(["red", "blue"], 400)
+    labels = np.where((size > 0) == (colour == "red"), "yes", "no")  # no linear judge could tell
+    wrong = [5, 77, 210]
+    labels[wrong] = np.where(labels[wrong] == "yes", "no", "yes")
+    rows = [
+        {"size": None if n % 50 == 49 else float(a), "colour": b}
+        for n, (a, b) in enumerate(zip(size, colour, strict=True))
+    ]
+    checked = examined(tr.task((rows, labels.tolist())))
+    assert checked.answers.by == "boosted trees on the cells of the rows"
+    first = [finding.place for finding in checked.found if finding.problem == "wrong-label"][:6]
+    assert {f"row {row + 1}" for row in wrong} <= {checked.every.examples.names[place] for place in first}
 
 
 def fields(task: Task) -> dict:

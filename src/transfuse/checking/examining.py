@@ -7,7 +7,8 @@ import numpy as np
 
 from transfuse.checking.copies import Copies, copies
 from transfuse.checking.findings import Finding, findings
-from transfuse.checking.seeing import Answers, Everything, answered, everything, seen
+from transfuse.checking.judging import Answers, answered
+from transfuse.checking.seeing import Everything, everything, seen
 from transfuse.checking.wrong_labels import Suspects, suspects
 from transfuse.core.errors import DataError
 from transfuse.core.nouns import DataWarning, Source, Task

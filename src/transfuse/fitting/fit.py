@@ -17,6 +17,7 @@ from transfuse.core.errors import NotCached
 from transfuse.core.nouns import DataWarning, Model, Source, Step, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
+from transfuse.fitting import tables as table_fits
 from transfuse.fitting.advice import about_abstaining, about_labels, about_wrong_labels
 from transfuse.fitting.choosing import chosen
 from transfuse.fitting.probes import fuse, leading, probed, shortlisted
