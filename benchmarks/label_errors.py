@@ -50,6 +50,8 @@ class Data:
     units_N: np.ndarray
     test_x_ND: np.ndarray
     test_y_N: np.ndarray
+    by: str
+    """Whose features, as `check` says it."""
 
 
 def of_folders(name: str, train: Any, test: Any) -> Data:
@@ -58,15 +60,16 @@ def of_folders(name: str, train: Any, test: Any) -> Data:
     other = tr.task(test, test=0.0, seed=0, kind="single-label")
     if task.modality == "text":  # one vocabulary for both
         both = replace(task, splits={**task.splits, "test": everything(other).examples})
-        x_ND, _ = seen(both, None)
+        x_ND, by = seen(both, None)
         count = len(everything(task).examples)
         x_ND, test_x_ND = x_ND[:count], x_ND[count:]
     else:
-        (x_ND, _), (test_x_ND, _) = seen(task, None), seen(other, None)
+        (x_ND, by), (test_x_ND, _) = seen(task, None), seen(other, None)
     every = everything(task)
     order = [task.classes.index(name) for name in other.classes]
     test_y_N = np.array(order)[everything(other).examples.targets]
-    return Data(name, task, x_ND, units_of(every, copies(every.examples, task.modality)), test_x_ND, test_y_N)
+    units_N = units_of(every, copies(every.examples, task.modality))
+    return Data(name, task, x_ND, units_N, test_x_ND, test_y_N, by)
 
 
 def digits() -> Data:
@@ -87,7 +90,7 @@ def planted(data: Data, share: float, kind: str, seed: int) -> tuple[np.ndarray,
     classes = len(data.task.classes)
     new_N = (y_N + generator.integers(1, classes, len(y_N))) % classes
     if kind == "confusable":
-        p_NC = answered(data.x_ND, data.task, data.units_N, "").outputs_NC.copy()
+        p_NC = answered(data.x_ND, data.task, data.units_N, data.by).outputs_NC.copy()
         p_NC[np.arange(len(y_N)), y_N] = -1
         new_N = p_NC.argmax(axis=1)
     return np.where(wrong_N, new_N, y_N), wrong_N
@@ -168,7 +171,7 @@ def accuracy(data: Data, rows_N: np.ndarray, y_N: np.ndarray) -> float:
 def one(data: Data, share: float, kind: str, seed: int) -> tuple[list[Row], Row, Row]:
     """Everything that is measured with one set of planted errors."""
     y_N, wrong_N = planted(data, share, kind, seed)
-    p_NC = answered(data.x_ND, relabelled(data.task, y_N), data.units_N, "", seed=seed).outputs_NC
+    p_NC = answered(data.x_ND, relabelled(data.task, y_N), data.units_N, data.by, seed=seed).outputs_NC
     estimate = suspects("single-label", y_N, p_NC).share
     inside = estimate["low"] <= share <= estimate["high"]
     told = {"estimated share": estimate["value"], "planted share inside its interval": float(inside)}

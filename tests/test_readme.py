@@ -78,7 +78,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_the_readme_has_what_is_tested_here():
-    assert len(COMMANDS) == 7 and len(MAKE) == 2 and len(blocks("python")) == 1
+    assert len(COMMANDS) == 9 and len(MAKE) == 2 and len(blocks("python")) == 1
     assert len(COMMANDS) + len(MAKE) == len(lines())
 
 
