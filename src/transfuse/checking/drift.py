@@ -28,6 +28,7 @@ _CLEAR = 0.8
 """Standardised difference that is called large (Cohen, Statistical Power Analysis, 1988)."""
 _RESAMPLES = 500
 _EQUAL, _ALWAYS = 1e-9, 99.0
+_ENDS = (("standardised", "value"), ("low", "low"), ("high", "high"))
 
 Measured = dict[str, float]
 
@@ -158,7 +159,8 @@ def _shares(task: Task, known: list[str]) -> Mapping[str, Measured]:
 def _sections(names: tuple[str, str], looks: list[dict[str, Any]], classes: list[dict[str, Any]]) -> Iterator[Section]:
     if looks:
         note = "Means of both, and their difference in standard deviations; \N{PLUS-MINUS SIGN}99 where neither varies."
-        content = {"columns": ["statistic", *names, "standardised"], "rows": looks}
+        rows = [{**row, **{end: round(row["standardised"][key], 3) for end, key in _ENDS}} for row in looks]
+        content = {"columns": ["statistic", *names, *(end for end, _ in _ENDS)], "rows": rows}
         yield Section(kind="table", title="What can be seen", content=content, note=note)
     if classes:
         content = {"columns": ["class", *names], "rows": classes}

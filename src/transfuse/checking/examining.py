@@ -7,7 +7,8 @@ import numpy as np
 
 from transfuse.checking.copies import Copies, copies
 from transfuse.checking.findings import Finding, findings
-from transfuse.checking.seeing import Answers, Everything, answered, everything, seen
+from transfuse.checking.judging import Answers, answered
+from transfuse.checking.seeing import Everything, everything, seen
 from transfuse.checking.wrong_labels import Suspects, suspects
 from transfuse.core.errors import DataError
 from transfuse.core.nouns import DataWarning, Source, Task
@@ -35,7 +36,7 @@ def examined(
     every = everything(task)
     run.watch({"stage": "looking for copies", "done": 0, "total": None})
     twins = copies(every.examples, task.modality, run)
-    units_N = _units(every, twins)
+    units_N = units_of(every, twins)
     x_ND, by = seen(task, source, trust_code=trust_code, run=run)
     run.watch({"stage": "looking for wrong labels", "done": 0, "total": None, "text": by})
     warnings = list(task.warnings)
@@ -51,7 +52,7 @@ def examined(
     return Checked(task=task, every=every, found=tuple(found), answers=answers, wrong=wrong, warnings=tuple(warnings))
 
 
-def _units(every: Everything, twins: Copies) -> np.ndarray:
+def units_of(every: Everything, twins: Copies) -> np.ndarray:
     """Numbers (N,), equal for copies and for examples of one group, which must not be in two folds."""
     pairs = np.concatenate([twins.exact, twins.near])
     return joined(len(every.examples), pairs, every.examples.groups)

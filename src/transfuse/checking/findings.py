@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from transfuse.checking.copies import Copies
+from transfuse.checking.judging import Answers
 from transfuse.checking.labels import written
-from transfuse.checking.seeing import Answers, Everything
+from transfuse.checking.seeing import Everything
 from transfuse.checking.wrong_labels import Suspects
 from transfuse.core.nouns import Task
 

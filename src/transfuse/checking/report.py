@@ -88,10 +88,10 @@ def _about_probe(checked: Checked) -> str:
     kind, examples = checked.task.kind, checked.every.examples
     name = "accuracy" if kind == "single-label" else "r2" if kind == "regression" else PRIMARY[kind]
     found = interval(kind, name, examples.targets, checked.answers.outputs_NC, groups=examples.groups)
-    said = f"The judge is a linear probe; out of fold its {name.replace('_', ' ')} on the given labels is"
+    said = f"The judge: {checked.answers.by}. Out of fold its {name.replace('_', ' ')} on the given labels is"
     said += f" {found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f}, n = {found['n']})."
     if found["value"] < _WEAK:
-        said += " So weak a judge doubts right labels as well: name a better source with --source."
+        said += " So weak a judge doubts right labels as well."
     return said
 
 

@@ -1,7 +1,6 @@
-"""What is known of every example without its label: features of a frozen source, and a head's answers out of fold.
+"""What is known of every example without its label: features of a frozen source, words, or the cells of its row.
 
-All splits are judged together, each example by a head that has seen neither it nor a copy of it nor its group.
-Letters: N examples of all splits, D features, C classes or target columns.
+Letters: N examples of all splits, D features.
 """
 
 from collections.abc import Mapping
@@ -11,22 +10,23 @@ from typing import cast
 
 import numpy as np
 
-from transfuse.core.errors import DataError, UsageError
+from transfuse.core.errors import DataError
 from transfuse.core.nouns import Examples, Features, Source, Task
 from transfuse.core.runs import Run
-from transfuse.predicting.predict import activated
-from transfuse.probing.heads import Head, fit_head
 from transfuse.sources.depths import spread
 from transfuse.sources.extraction import features
 from transfuse.sources.opening import open_source
 from transfuse.sources.references import find
 from transfuse.tasks.joining import concatenated
 from transfuse.tasks.reading import text_of
+from transfuse.tasks.tables import columns_of
+from transfuse.tasks.tables_rows import encoded_rows
 
 DEPTHS = 4
 """Depths of the source side by side."""
 DEFAULT = "builtin"
-_WORDS, _DIRECTIONS = 50_000, 256
+WORDS, CELLS = "tf-idf of its words", "the cells of the rows"
+_WORDS, _DIRECTIONS, _TEXTS_A_DIRECTION = 50_000, 256, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,17 +36,6 @@ class Everything:
     examples: Examples
     splits_N: np.ndarray
     """Name of the split of each."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answers:
-    """What a head answers for examples that it has not learnt from."""
-
-    outputs_NC: np.ndarray
-    """Calibrated probabilities, or values."""
-    by: str
-    """Whose features, in words."""
-    notes: tuple[str, ...] = ()
 
 
 def everything(task: Task) -> Everything:
@@ -60,13 +49,13 @@ def seen(
 ) -> tuple[np.ndarray, str]:
     """Features (N, D) of all examples in the order of `everything`, and whose they are.
 
-    Without a source: pictures by the network inside the package, texts by their words. Raises what opening raises,
-    `UsageError` where a source is needed.
+    Without a source: pictures by the network inside the package, texts by their words, rows by their cells, of which
+    some are missing (NaN). Raises what opening raises.
     """
     if source is None and task.modality == "text":
-        return _words(task), "tf-idf of its words"
-    if source is None and task.modality != "image":
-        raise UsageError(f"A {task.modality} needs a source to be checked for wrong labels. Name one with `source`.")
+        return _words(task), WORDS
+    if source is None and task.modality == "table":
+        return encoded_rows(everything(task).examples.items, columns_of(task)), CELLS
     opened = open_source(find(source if source is not None else DEFAULT, trust_code=trust_code))
     names = spread(opened.depths, DEPTHS)
     parts = [cast("Mapping[str, Features]", features(opened, task, split, names, run=run)) for split in task.splits]
@@ -78,30 +67,8 @@ def seen(
     return x_ND, opened.source.name
 
 
-def answered(x_ND: np.ndarray, task: Task, units_N: np.ndarray, by: str, *, seed: int = 0) -> Answers:
-    """Out-of-fold answers for all examples; those of one unit are never in two folds.
-
-    Raises `DataError` when nothing can be held out.
-    """
-    examples = everything(task).examples
-    head: Head = fit_head(
-        x_ND,
-        examples.targets,
-        task.kind,
-        method="ridge",
-        classes=len(task.classes),
-        weights_N=examples.weights,
-        seed=seed,
-        groups=[str(unit) for unit in units_N.tolist()],
-    )
-    if head.fold_N.max() == 0:
-        raise DataError("Wrong labels can be looked for only where examples can be held out, but all are of one group.")
-    outputs_NC = activated(head.out_of_fold_NC, task.kind, temperature=head.temperature)
-    return Answers(outputs_NC=outputs_NC, by=by, notes=head.notes)
-
-
 def _words(task: Task) -> np.ndarray:
-    """Texts as tf-idf of words and pairs of words in at most 256 directions (latent semantic analysis)."""
+    """tf-idf of words and pairs of words in at most 256 directions, one for five texts (latent semantic analysis)."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -110,7 +77,8 @@ def _words(task: Task) -> np.ndarray:
         x_NV = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), max_features=_WORDS).fit_transform(texts)
     except ValueError:
         raise DataError("Texts must hold words, but none does. Look at the column that is read.") from None
-    directions = min(_DIRECTIONS, min(x_NV.shape) - 1)
+    # a head measures every direction by its own spread: with many for each text, those of no meaning drown the others
+    directions = min(_DIRECTIONS, len(texts) // _TEXTS_A_DIRECTION, x_NV.shape[1] - 1)
     if directions < 2:
         return np.asarray(x_NV.todense(), np.float32)
     return TruncatedSVD(directions, random_state=0).fit_transform(x_NV).astype(np.float32)

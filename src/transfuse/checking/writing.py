@@ -80,6 +80,7 @@ def _options(task: Task) -> list[str]:
         task.kind,
         *(["--group", "group"] if train.groups is not None else []),
         *(["--weight", "weight"] if train.weights is not None else []),
+        *([] if "test" in task.splits else ["--test", "0"]),
     ]
 
 

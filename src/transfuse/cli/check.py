@@ -8,12 +8,10 @@ import click
 from transfuse.cli import shared
 from transfuse.core.errors import UsageError
 
-_SOURCE_OPTIONS = ("trust_code", "size", "mean", "std", "white")
-
 
 @click.command("check")
 @click.argument("data", type=click.Path())
-@click.option("--source", help="By whose features labels are judged. Default: the network inside the package.")
+@click.option("--source", help="By whose features labels are judged. Default: the built-in network, words, or cells.")
 @click.option("--out", type=click.Path(), help="Folder for report.html and findings.csv; with --fix for the new data.")
 @click.option("--fix", type=click.Path(), metavar="TABLE", help="Make new data as the column `keep` of TABLE says.")
 @click.option("--against", type=click.Path(), metavar="OTHER", help="Compare DATA with OTHER instead: has it drifted?")
@@ -37,7 +35,7 @@ def command(
     Nothing is changed. --out writes a page and a table; decide in its column `keep` (yes, no, relabel) and give it to
     --fix, which writes new data beside a record of what was done.
     """
-    source_options = {name: options.pop(name) for name in _SOURCE_OPTIONS}
+    source_options = {name: options.pop(name) for name in shared.SOURCE_OPTIONS}
     _require_sense(out, fix, against)
     with shared.running(quiet=quiet) as run:
         if fix:
@@ -47,7 +45,7 @@ def command(
 
             if out:
                 require_writable(Path(out) / "report.html")
-            found = shared.found_source(source, **source_options) if source else None
+            found = shared.found_source(source, source_options) if source else None
             task = shared.opened_task(data, dict(options), seed, run)
             other = shared.opened_task(against, dict(options), seed, run) if against else None
             extra, report = _looked(task, other, found, out, seed, run)

@@ -18,6 +18,12 @@ _WANTED = (0.9, 0.95, 0.99)
 """Accuracies that may be promised; the first that is above what the model has is taken."""
 
 
+def advice(probe: Candidate, taken: Candidate, task: Task, *, seed: int, run: Run = Run()) -> list[str]:
+    """All of it, by the best probe and the model that was taken."""
+    more = about_labels(probe, task, seed=seed, run=run)
+    return [*more, *about_wrong_labels(probe, task), *about_abstaining(taken)]
+
+
 def about_labels(probe: Candidate, task: Task, *, seed: int, run: Run = Run()) -> list[str]:
     """What twice the labels would buy, by the learning curve of a probe on cached features."""
     train = task.splits["train"]
