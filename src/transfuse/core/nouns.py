@@ -71,21 +71,35 @@ Role = Literal["numeric", "categorical", "boolean", "date", "text"]
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column of a table as the network sees it: a number."""
+    """How one column of a table becomes numbers, and how its cells were distributed where it was learnt."""
 
     name: str
     role: Role
     mean: float = 0.0
-    """Of a numeric or date column; subtracted."""
+    """Subtracted from numbers; of dates in days since 1970."""
     std: float = 1.0
-    """Of a numeric or date column; divided by."""
+    """Divided by."""
     values: tuple[str, ...] = ()
-    """Of a categorical column: code k stands for `values[k]`."""
+    """Categories, most frequent first; the code of each is its place. Others get the code -1, missing cells NaN."""
+    spellings: tuple[tuple[str, int], ...] = ()
+    """Other spellings of categories, with their codes."""
+    blanks: tuple[str, ...] = ()
+    """Texts that stand for a missing cell in this column."""
+    form: str = ""
+    """Of dates: the format, when it is not ISO 8601; of numbers: `,` when that is the decimal mark."""
+    quantiles: tuple[float, ...] = ()
+    """33 quantiles, 0 to 1 in equal steps, of the numbers before mean and deviation are taken off."""
+    shares: tuple[float, ...] = ()
+    """0..1: of each of `values` among the cells that are not missing."""
+    missing: float = 0.0
+    """0..1: share of cells that were missing."""
+    absent: bool = False
+    """The data at hand do not have this column: all of its cells are missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TablePreprocessing:
-    """How a source wants its rows: part of the source, stored with every Model."""
+    """How rows of a table become numbers, column by column."""
 
     columns: tuple[Column, ...]
     known: bool = True

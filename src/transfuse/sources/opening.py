@@ -27,6 +27,10 @@ from transfuse.weights.matching import Match
 
 NETWORKS = {
     "transformers": "transfuse.sources.text_networks",
+    "tabular": "transfuse.sources.tabular",
+    "onehot": "transfuse.sources.tabular",
+    "trees": "transfuse.sources.trees",
+    "boosted": "transfuse.sources.boosted",
 }
 """Origins beside timm and the user's own function, by the name of their entry in a builder. A module has
 `built(builder, trust_code=) -> body` with random weights, and `parts(source, tensors) -> Parts`."""

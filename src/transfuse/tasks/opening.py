@@ -124,6 +124,9 @@ def _is_rows(array: np.ndarray) -> bool:
 def _of_folder(folder: Path) -> tuple[Modality, str]:
     if is_saved(folder):
         return _of_saved(folder)
+    train = next((path for path in sorted(folder.glob("train*.*")) if path.suffix.lower() in TABLES), None)
+    if train is not None and not any(path.is_dir() for path in folder.iterdir()):
+        return "table", f"a folder with {train.name}"
     names = [path.suffix.lower() for path in islice(folder.rglob("*"), 20 * _LOOKED_AT) if path.is_file()]
     texts, pictures = sum(name == ".txt" for name in names), sum(name in SUFFIXES for name in names)
     if texts > pictures:
@@ -143,11 +146,11 @@ def _of_saved(folder: Path) -> tuple[Modality, str]:
 
 def _of_table(path: Path, target: str | Sequence[str] | None) -> tuple[Modality, str]:
     from transfuse.tasks.coco import is_coco
-    from transfuse.tasks.tabular import read_columns
+    from transfuse.tasks.tables_reading import read_file
 
     if path.suffix.lower() == ".json" and is_coco(path):
         return "image", "a COCO file"
-    columns = read_columns(path)
+    columns = read_file(path).table.slice(0, _LOOKED_AT).to_pydict()
     targets = {target} if isinstance(target, str) else set(target or ())
     rest = {name: values[:_LOOKED_AT] for name, values in columns.items() if name not in targets}
     pictures = [name for name, values in rest.items() if _mostly_pictures(values)]

@@ -66,8 +66,8 @@ def listed_rows(
     weight: str | None,
 ) -> dict[str, Any]:
     """What every table says beside the column `inputs`: splits, groups, weights, labels, as a Listing has them."""
-    split_column = _split_column(columns)
-    targets = _target_columns(columns, target, {inputs, group, weight, split_column}, path)
+    split_column = split_column_of(columns)
+    targets = target_columns(columns, target, {inputs, group, weight, split_column}, path)
     return {
         "splits": _splits(columns[split_column]) if split_column else None,
         "groups": None if group is None else [None if _empty(value) else str(value) for value in columns[group]],
@@ -153,7 +153,8 @@ def _mostly_paths(values: list[Any]) -> bool:
     return sum(Path(text).suffix.lower() in SUFFIXES for text in texts) > len(texts) / 2
 
 
-def _split_column(columns: Columns) -> str | None:
+def split_column_of(columns: Columns) -> str | None:
+    """The column that says to which split an example belongs."""
     for name, values in columns.items():
         known = {str(value).lower() for value in values}
         if (
@@ -169,9 +170,10 @@ def _splits(values: list[Any]) -> list[str]:
     return [SPLIT_NAMES[str(value).lower()] for value in values]
 
 
-def _target_columns(
-    columns: Columns, target: str | Sequence[str] | None, roles: set[str | None], path: Path
+def target_columns(
+    columns: Columns, target: str | Sequence[str] | None, roles: set[str | None], path: Any
 ) -> list[str]:
+    """The columns that are to be learnt: those named, or the ones about which there is no doubt."""
     if target is not None:
         names = [target] if isinstance(target, str) else list(target)
         if len(names) == 1 and names[0] not in columns and "," in names[0]:

@@ -1,0 +1,107 @@
+"""Rows of tables as a network takes them (see `inputs`): float32 (B, K), NaN for what is missing.
+
+Letters: B rows of a batch, K numbers of an encoded row.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from transfuse.core.errors import DataError
+from transfuse.core.nouns import TablePreprocessing
+from transfuse.core.provenance import plain
+from transfuse.tasks.tables import preprocessing_from, read_table, row_digests
+from transfuse.tasks.tables_encoding import slots_of, strange_cells
+from transfuse.tasks.tables_reading import table_of
+from transfuse.tasks.tables_rows import Cells, Row, Rows, encoded_rows, rows_in_memory
+
+
+def tensor_of(items: Sequence[Any], preprocessing: TablePreprocessing) -> torch.Tensor:
+    """float32 (B, K)."""
+    return torch.from_numpy(np.ascontiguousarray(encoded_rows(items, preprocessing)))
+
+
+def blank(preprocessing: TablePreprocessing, count: int) -> torch.Tensor:
+    """Rows of missing cells."""
+    return torch.full((count, len(slots_of(preprocessing))), torch.nan)
+
+
+def blocks(items: Sequence[Any], preprocessing: TablePreprocessing, batch_size: int) -> list[np.ndarray]:
+    """Consecutive rows, many at a time: rows are small."""
+    size = max(batch_size, 1024)
+    return [np.arange(start, min(start + size, len(items))) for start in range(0, len(items), size)]
+
+
+def bytes_each(preprocessing: TablePreprocessing) -> int:
+    """As float32."""
+    return 4 * len(slots_of(preprocessing))
+
+
+def decoded(item: Any, preprocessing: TablePreprocessing) -> Any:
+    """A row whose cells are of their columns' roles; raises `DataError` naming row and column otherwise."""
+    if isinstance(item, Mapping):
+        item = rows_in_memory([item])[0]
+    if not isinstance(item, Row):
+        raise DataError(f"A row must be a mapping from column to value, but is {type(item).__name__}.")
+    lacking = [c.name for c in preprocessing.columns if not c.absent and c.name not in item.cells.table.column_names]
+    if lacking:
+        raise DataError(f"A row must have the columns of the model, but lacks {', '.join(map(repr, lacking[:8]))}.")
+    if id(preprocessing) not in item.cells.strange:
+        item.cells.strange[id(preprocessing)] = strange_cells(item.cells.table, preprocessing)
+    problem = item.cells.strange[id(preprocessing)].get(item.place)
+    if problem:
+        raise DataError(problem)
+    return item
+
+
+def expanded(inputs: Any) -> list[Any]:
+    """One mapping from column to value, a sequence of them, or files and databases of rows."""
+    if isinstance(inputs, Rows):
+        return list(inputs)
+    if isinstance(inputs, str | Path | Mapping | pa.Table) or hasattr(inputs, "columns"):
+        inputs = [inputs]
+    items: list[Any] = []
+    for item in inputs:
+        if isinstance(item, Row) or (isinstance(item, Mapping) and not _is_columns(item)):
+            items.append(item)
+        else:
+            table = read_table(item)[0].table
+            items += list(Rows(Cells(table), np.arange(table.num_rows)))
+    if not items:
+        raise DataError("There must be at least one row to predict, but none was given or found.")
+    mappings = [place for place, item in enumerate(items) if isinstance(item, Mapping)]
+    for place, row in zip(mappings, rows_in_memory([items[p] for p in mappings]) if mappings else (), strict=True):
+        items[place] = row
+    return items
+
+
+def _is_columns(item: Mapping[str, Any]) -> bool:
+    """Columns rather than one row: every value is a list or an array."""
+    return bool(item) and all(isinstance(value, list | tuple | np.ndarray) for value in item.values())
+
+
+def digests_of(items: Sequence[Any]) -> tuple[str, ...]:
+    """By which a Task knows rows of these columns."""
+    rows = [item.values() if isinstance(item, Row) else dict(item) for item in items]
+    return row_digests(table_of(rows))
+
+
+def described(preprocessing: TablePreprocessing) -> str:
+    """The columns with their roles."""
+    columns = [f"{c.name} ({c.role})" for c in preprocessing.columns if not c.absent]
+    more = f" and {len(columns) - 30} more" if len(columns) > 30 else ""
+    return f"rows with the columns {', '.join(columns[:30])}{more}"
+
+
+def from_plain(document: Mapping[str, Any], folder: Path | None = None) -> TablePreprocessing:
+    """From its plain form; no files belong to it."""
+    return preprocessing_from(document)
+
+
+def written(preprocessing: TablePreprocessing, folder: Path) -> dict[str, Any]:
+    """The plain form; no files belong to it."""
+    return plain(preprocessing)

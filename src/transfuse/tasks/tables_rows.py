@@ -1,0 +1,96 @@
+"""Rows of a table as a sequence of examples, encoded once for each preprocessing.
+
+Letters: N rows, K numbers of an encoded row.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+
+from transfuse.core.errors import DataError
+from transfuse.core.nouns import TablePreprocessing
+from transfuse.tasks.tables_encoding import encoded
+from transfuse.tasks.tables_reading import table_of
+
+_KEPT = 8  # encodings that are kept: one for each source of a fit
+
+
+class Cells:
+    """A table with what was encoded of it."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+        self._encoded: dict[int, tuple[TablePreprocessing, np.ndarray]] = {}
+        self.strange: dict[int, dict[int, str]] = {}
+        """By preprocessing (its id): why a row cannot be encoded, by row."""
+
+    def encoded(self, preprocessing: TablePreprocessing) -> np.ndarray:
+        """All rows as numbers, float32 (N, K)."""
+        if id(preprocessing) not in self._encoded:
+            same = next((array for known, array in self._encoded.values() if known == preprocessing), None)
+            while len(self._encoded) >= _KEPT:
+                self._encoded.pop(next(iter(self._encoded)))
+            array = encoded(self.table, preprocessing) if same is None else same
+            self._encoded[id(preprocessing)] = (preprocessing, array)
+        return self._encoded[id(preprocessing)][1]
+
+
+class Row:
+    """One row of a table."""
+
+    __slots__ = ("cells", "place")
+
+    def __init__(self, cells: Cells, place: int) -> None:
+        self.cells, self.place = cells, place
+
+    def values(self) -> dict[str, Any]:
+        """Cells by column."""
+        return {name: self.cells.table.column(name)[self.place].as_py() for name in self.cells.table.column_names}
+
+    def __repr__(self) -> str:
+        return f"row {self.place + 1}"
+
+
+class Rows(Sequence[Row]):
+    """Some rows of a table, in an order of their own."""
+
+    def __init__(self, cells: Cells, places: np.ndarray) -> None:
+        self.cells, self.places = cells, places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Rows": ...
+
+    def __getitem__(self, index: int | slice) -> "Row | Rows":
+        if isinstance(index, slice):
+            return Rows(self.cells, self.places[index])
+        return Row(self.cells, int(self.places[index]))
+
+
+def encoded_rows(items: Sequence[Any], preprocessing: TablePreprocessing) -> np.ndarray:
+    """Rows, or mappings from column to cell, as numbers: float32 (N, K). Raises `DataError` naming row and column."""
+    if isinstance(items, Rows):
+        return items.cells.encoded(preprocessing)[items.places]
+    if items and all(isinstance(item, Row) for item in items):
+        groups = {id(item.cells): item.cells for item in items}
+        if len(groups) == 1:
+            cells = next(iter(groups.values()))
+            return cells.encoded(preprocessing)[[item.place for item in items]]
+        return np.stack([item.cells.encoded(preprocessing)[item.place] for item in items])
+    strange = next((item for item in items if not isinstance(item, Mapping)), None)
+    if strange is not None:
+        raise DataError(f"A row must be a mapping from column to value, but is {type(strange).__name__}.")
+    return encoded(rows_in_memory(items).cells.table, preprocessing)
+
+
+def rows_in_memory(items: Sequence[Mapping[str, Any]]) -> Rows:
+    """Mappings from column to cell as rows."""
+    table = table_of([dict(item) for item in items])
+    return Rows(Cells(table), np.arange(table.num_rows))

@@ -1,0 +1,331 @@
+"""trees: gradient-boosted trees, the yardstick of every table, on their own or on top of a source.
+
+LightGBM grows them (Ke et al., "LightGBM: a highly efficient gradient boosting decision tree", NeurIPS 2017) until the
+validation loss stops falling; what is kept are plain tensors, for whose answers LightGBM is not needed.
+A source can be of use in two ways: its answer is one more column (stacking: Wolpert 1992), or the trees start from its
+answer and learn what it lacks (continued boosting). Which, or neither, is chosen by the validation loss.
+
+Relations: without a source the baseline of `finetune` and `scratch` of the network for tables; cannot be fine-tuned.
+Letters: N rows, K numbers of a row, S outputs of the source, C classes or target columns.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from transfuse.core.errors import MissingExtra, UsageError
+from transfuse.core.nouns import Source, TablePreprocessing, Task
+from transfuse.core.runs import Run
+from transfuse.core.tables import chosen
+from transfuse.predicting.predict import logits
+from transfuse.probing.calibrating import temperature
+from transfuse.sources.boosted import Boosted
+from transfuse.sources.boosted import builder_of as boosted_builder
+from transfuse.sources.inputs import tensor_of
+from transfuse.sources.network import Network, new_head
+from transfuse.sources.opening import open_source
+from transfuse.sources.trees import Forest, builder_of
+from transfuse.sources.trees_lightgbm import forest_of
+from transfuse.tasks.tables_encoding import slots_of
+from transfuse.training.losses import example_weights
+from transfuse.training.options import Fit
+from transfuse.transferring.outcome import Outcome
+from transfuse.transferring.targets import require_splits, target_scale
+
+Use = Literal["auto", "alone", "column", "start"]
+_LEAVES = (4, 8, 16, 31)
+"""Leaves of a tree that are tried, when none are given."""
+_PATIENCE = 50  # rounds without a lower validation loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """How trees are grown: LightGBM's parameters that users turn."""
+
+    rounds: int
+    rate: float
+    leaves: int
+    least: int
+    share: float
+    monotone: tuple[int, ...]
+    contributions: tuple[float, ...]
+    seed: int
+
+
+def trees(
+    source: Source,
+    task: Task,
+    *,
+    run: Run = Run(),
+    fit: Fit = Fit(),
+    rounds: int = 2000,
+    growth: float = 0.05,
+    leaves: int = 0,
+    least: int = 20,
+    share: float = 1.0,
+    monotone: Mapping[str, int] | None = None,
+    feature_weights: Mapping[str, float] | None = None,
+    use: Use = "auto",
+) -> Outcome:
+    """Boosted trees, as many as the validation loss likes, at most `rounds`, each with the weight `growth`.
+
+    `leaves` of a tree at most (0: 4, 8, 16 and 31 are tried), with `least` rows each; every tree sees `share` (0..1) of
+    the columns. `monotone` says of columns whether the answer may only rise (1) or fall (-1) with them;
+    `feature_weights` what the gain of a column counts. `use` of a source that was trained: its answer as one more
+    `column`, as the `start`, `alone` for none, `auto` for the best on the validation split.
+    """
+    chosen("use of the source", use, ("auto", "alone", "column", "start"))
+    preprocessing = source.preprocessing
+    if not isinstance(preprocessing, TablePreprocessing):
+        raise UsageError("`trees` are for tables. Use 'probe' or 'finetune' for other data.")
+    require_splits(task)
+    data = _Data.of(task, preprocessing, fit)
+    below = None if use == "alone" or source.weights is None else _below(source, task, fit)
+    slots = [slot.column for slot in slots_of(preprocessing)]
+    plan = Growth(
+        rounds=rounds, rate=growth, leaves=leaves, least=least, share=share, seed=fit.seed,
+        monotone=_signs(slots, [s.values for s in slots_of(preprocessing)], monotone),
+        contributions=_weights(slots, feature_weights),
+    )  # fmt: skip
+    wanted = ["alone"] if below is None else ["alone", "column", "start"] if use == "auto" else [use]
+    grown = [found for way in wanted for found in _ways(way, data, below, plan, run)]
+    best = min(grown, key=lambda found: found.loss)
+    network, builder = _network(best, below, source, len(slots), len(task.classes))
+    warmth = 1.0
+    if task.kind != "regression":
+        raw_NC = logits(network, task.splits["valid"].items, preprocessing)
+        warmth = temperature(raw_NC, task.splits["valid"].targets, task.kind)
+    return Outcome(
+        network=network,
+        builder=builder,
+        preprocessing=preprocessing,
+        temperature=warmth,
+        target_scale=target_scale(task),
+        licence=source.licence,
+        facts={
+            "use": best.way,
+            "tried": [{"use": f.way, "leaves": f.leaves, "trees": f.trees, "loss": f.loss} for f in grown],
+            "leaves": best.leaves,
+            "trees": best.trees,
+            "gains": _gains(best, slots),
+        },
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Data:
+    """Training and validation rows with standardised targets."""
+
+    x: tuple[np.ndarray, np.ndarray]
+    y: tuple[np.ndarray, np.ndarray]
+    weights_N: np.ndarray
+    kind: str
+    classes: int
+    categorical: tuple[int, ...]
+
+    @staticmethod
+    def of(task: Task, preprocessing: TablePreprocessing, fit: Fit) -> "_Data":
+        scale = target_scale(task)
+        x, y = [], []
+        for part in ("train", "valid"):
+            rows_NK = tensor_of(task.splits[part].items, preprocessing).numpy().copy()
+            codes = [k for k, slot in enumerate(slots_of(preprocessing)) if slot.values]
+            rows_NK[:, codes] = np.where(rows_NK[:, codes] < 0, np.nan, rows_NK[:, codes])  # both go right
+            targets = task.splits[part].targets
+            x.append(rows_NK)
+            y.append(targets if scale is None else (targets - np.array(scale[0])) / np.array(scale[1]))
+        return _Data(
+            x=(x[0], x[1]), y=(y[0], y[1]), weights_N=example_weights(task, fit), kind=task.kind,
+            classes=len(task.classes), categorical=tuple(codes),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Below:
+    """A trained source under the trees, and what it answers."""
+
+    network: Network
+    features: int
+    answers: tuple[np.ndarray, np.ndarray]
+    """Of training and validation rows, (N, S)."""
+    fits: bool
+    """Its outputs are those of the task, so that trees can start from them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Grown:
+    way: str
+    leaves: int
+    boosters: tuple[Any, ...]
+    loss: float
+    trees: int
+    line: tuple[np.ndarray, np.ndarray] | None = None
+    """Gain and offset (C each) by which the source's answers become a start."""
+
+
+def _below(source: Source, task: Task, fit: Fit) -> _Below | None:
+    opened = open_source(source, seed=fit.seed)
+    if opened.source_head is None:
+        return None
+    network = Network(opened.body, opened.source_head).eval().requires_grad_(False)
+    answers = [logits(network, task.splits[part].items, source.preprocessing) for part in ("train", "valid")]
+    fits = answers[0].shape[1] == len(task.classes)
+    return _Below(network=network, features=opened.feature_size, answers=(answers[0], answers[1]), fits=fits)
+
+
+def _ways(way: str, data: _Data, below: _Below | None, plan: Growth, run: Run) -> list[_Grown]:
+    """Trees of every size that is tried, with one use of the source."""
+    start, line = None, None
+    if below is not None and way == "start":
+        if not below.fits:
+            return []
+        line = _line(below.answers[0], data)
+        start = tuple(a * line[0] + line[1] for a in below.answers)
+    if below is not None and way == "column":
+        x = [np.concatenate(pair, axis=1) for pair in zip(data.x, below.answers, strict=True)]
+        data = replace(data, x=(x[0], x[1]))
+        more = below.answers[0].shape[1]
+        plan = replace(plan, monotone=plan.monotone and (*plan.monotone, *[0] * more),
+                       contributions=plan.contributions and (*plan.contributions, *[1.0] * more))  # fmt: skip
+    sizes = [plan.leaves] if plan.leaves else _LEAVES
+    found = []
+    for leaves in sizes:
+        if found and run.remaining() <= 0:
+            break
+        boosters, loss = _boosters(data, start, replace(plan, leaves=leaves), run)
+        trees = sum(booster.best_iteration or booster.num_trees() for booster in boosters)
+        found.append(_Grown(way=way, leaves=leaves, boosters=boosters, loss=loss, trees=trees, line=line))
+        run.watch({"stage": "growing trees", "done": len(found), "total": len(sizes), "text": f"{way}: {loss:.4f}"})
+    return found
+
+
+def _line(answers_NS: np.ndarray, data: _Data) -> tuple[np.ndarray, np.ndarray]:
+    """For numbers the line from the source's answers to the targets; classes are taken as they are."""
+    c = data.classes
+    if data.kind != "regression":
+        return np.ones(c), np.zeros(c)
+    fitted = [np.polyfit(answers_NS[:, k], data.y[0][:, k], 1, w=np.sqrt(data.weights_N)) for k in range(c)]
+    return np.array([f[0] for f in fitted]), np.array([f[1] for f in fitted])
+
+
+def _boosters(
+    data: _Data, start: Sequence[np.ndarray] | None, plan: Growth, run: Run
+) -> tuple[tuple[Any, ...], float]:
+    """One booster, or one for each label or target column; and the mean validation loss."""
+    if data.kind == "single-label":
+        several = data.classes > 2
+        begin = None if start is None else [s.ravel(order="F") if several else s[:, 1] - s[:, 0] for s in start]
+        goal = {"objective": "multiclass", "num_class": data.classes} if several else {"objective": "binary"}
+        booster = _booster(data, data.y, begin, goal, plan, run)
+        return (booster,), _loss_of(booster)
+    objective = {"objective": "binary" if data.kind == "multi-label" else "regression"}
+    found = []
+    for c in range(data.classes):
+        y = (data.y[0][:, c], data.y[1][:, c])
+        begin = None if start is None else [s[:, c] for s in start]
+        found.append(_booster(data, y, begin, objective, plan, run))
+    return tuple(found), float(np.mean([_loss_of(booster) for booster in found]))
+
+
+def _booster(
+    data: _Data, y: Sequence[np.ndarray], start: Any, goal: dict[str, Any], plan: Growth, run: Run
+) -> Any:
+    lightgbm = library()
+    parameters = {
+        **goal, "learning_rate": plan.rate, "num_leaves": plan.leaves, "min_data_in_leaf": plan.least,
+        "feature_fraction": plan.share, "seed": plan.seed, "deterministic": True, "force_row_wise": True,
+        "verbosity": -1, "feature_pre_filter": False,
+    }  # fmt: skip
+    if plan.monotone:
+        parameters["monotone_constraints"] = list(plan.monotone)
+    if plan.contributions:
+        parameters["feature_contri"] = list(plan.contributions)
+    begin = start or (None, None)
+    train = lightgbm.Dataset(
+        data.x[0], y[0], weight=data.weights_N, init_score=begin[0], categorical_feature=list(data.categorical),
+        params=parameters, free_raw_data=False,
+    )  # fmt: skip
+    valid = lightgbm.Dataset(data.x[1], y[1], init_score=begin[1], reference=train, params=parameters)
+    stop = lightgbm.early_stopping(_PATIENCE, verbose=False)
+    return lightgbm.train(parameters, train, plan.rounds, valid_sets=[valid], callbacks=[stop, _in_time(run, lightgbm)])
+
+
+def _in_time(run: Run, lightgbm: Any) -> Any:
+    """A callback that ends the growth when the time is over."""
+
+    def check(state: Any) -> None:
+        if run.remaining() <= 0:
+            raise lightgbm.callback.EarlyStopException(state.iteration, state.evaluation_result_list)
+
+    check.order = 100  # type: ignore[attr-defined]
+    return check
+
+
+def _loss_of(booster: Any) -> float:
+    return float(next(iter(next(iter(booster.best_score.values())).values())))
+
+
+def _network(
+    best: _Grown, below: _Below | None, source: Source, columns: int, classes: int
+) -> tuple[Network, dict[str, Any]]:
+    """The trees as a network, and how it is built again."""
+    texts = [b.model_to_string(num_iteration=b.best_iteration or -1) for b in best.boosters]
+    several = len(texts) > 1 or classes == 1 or classes > 2
+    forest: Forest = forest_of(texts, range(len(texts)) if several else [1], classes)
+    body: nn.Module = forest
+    builder = builder_of(forest)
+    if best.way != "alone" and below is not None:
+        outputs = below.answers[0].shape[1]
+        stacked = Boosted(below.network, forest, columns=columns, outputs=outputs, starts=best.way == "start")
+        if best.line is not None:
+            stacked.gain.copy_(torch.from_numpy(best.line[0]))  # type: ignore[operator]
+            stacked.offset.copy_(torch.from_numpy(best.line[1]))  # type: ignore[operator]
+        body, builder = stacked, boosted_builder(stacked, source.builder, below.features)
+    head = new_head(classes, classes)
+    assert isinstance(head, nn.Linear)
+    with torch.no_grad():
+        head.weight.copy_(torch.eye(classes))
+        head.bias.zero_()
+    return Network(body, head).eval(), builder
+
+
+def _gains(best: _Grown, slots: Sequence[str]) -> dict[str, float]:
+    """Share of the whole gain by column, largest first; the source's answer is `(source)`."""
+    total: dict[str, float] = {}
+    for booster in best.boosters:
+        for place, gain in enumerate(booster.feature_importance("gain").tolist()):
+            name = slots[place] if place < len(slots) else "(source)"
+            total[name] = total.get(name, 0.0) + gain
+    whole = sum(total.values()) or 1.0
+    return {name: round(gain / whole, 4) for name, gain in sorted(total.items(), key=lambda p: -p[1])[:20]}
+
+
+def _signs(slots: Sequence[str], values: Sequence[int], monotone: Mapping[str, int] | None) -> tuple[int, ...]:
+    for name, sign in (monotone or {}).items():
+        chosen("column", name, set(slots))
+        if sign not in (-1, 0, 1):
+            raise UsageError(f"`monotone` must be 1 (rises), -1 (falls) or 0 for each column, but is {sign!r} for '{name}'.")
+        if values[list(slots).index(name)]:
+            raise UsageError(f"`monotone` must name columns of numbers, but '{name}' is categorical.")
+    return tuple(int(monotone.get(name, 0)) for name in slots) if monotone else ()
+
+
+def _weights(slots: Sequence[str], weights: Mapping[str, float] | None) -> tuple[float, ...]:
+    for name, weight in (weights or {}).items():
+        chosen("column", name, set(slots))
+        if not weight >= 0:
+            raise UsageError(f"`feature_weights` must not be negative, but is {weight!r} for '{name}'.")
+    return tuple(float(weights.get(name, 1.0)) for name in slots) if weights else ()
+
+
+def library() -> Any:
+    """LightGBM, imported when it is needed."""
+    try:
+        import lightgbm
+    except (ImportError, OSError) as problem:
+        raise MissingExtra(f"Growing trees needs LightGBM: pip install lightgbm. ({problem})") from None
+    return lightgbm
