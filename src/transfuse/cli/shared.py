@@ -51,6 +51,10 @@ data_options = decorated(
     click.option("--target", multiple=True, help="Target column of a table; give it again for more columns."),
     click.option("--modality", type=click.Choice(["image", "text", "table"]), help="Instead of what is recognised."),
     click.option("--path-column", help="Column that holds the pictures' paths."),
+    click.option(
+        "--role", "roles", multiple=True, help="COLUMN=ROLE: numeric, categorical, boolean, date, text, drop."
+    ),
+    click.option("--query", help="SQL that selects the rows, for databases."),
     click.option("--text-column", help="Column that holds the texts."),
     click.option(
         "--kind", type=click.Choice(["single-label", "multi-label", "regression"]), help="Instead of the guess."
@@ -74,7 +78,9 @@ source_options = decorated(
 )
 SOURCE_OPTIONS = ("trust_code", "size", "mean", "std", "white", "max_length", "prompt", "pooling", "cut")
 """Names of `source_options`."""
-DATA_OPTIONS = ("target", "modality", "path_column", "text_column", "kind", "group", "weight", "valid", "test")
+DATA_OPTIONS = (
+    "target", "modality", "roles", "query", "path_column", "text_column", "kind", "group", "weight", "valid", "test",
+)  # fmt: skip
 """Names of `data_options`."""
 
 
@@ -115,7 +121,17 @@ def opened_task(data: str, options: dict[str, Any], seed: int, run: Run) -> Any:
     from transfuse.tasks.opening import open_task
 
     target = list(options.pop("target")) or None
-    return open_task(data, target=target, seed=seed, run=run, **options)
+    roles = roles_given(options.pop("roles", ()))
+    return open_task(data, target=target, roles=roles or None, seed=seed, run=run, **options)
+
+
+def roles_given(texts: Iterable[str]) -> dict[str, str]:
+    """`COLUMN=ROLE` pairs; raises `UsageError`."""
+    pairs = [text.rpartition("=") for text in texts]
+    wrong = next((role for name, _, role in pairs if not name), None)
+    if wrong is not None:
+        raise UsageError(f"`--role` must be given as COLUMN=ROLE, such as zip=categorical, but is '{wrong}'.")
+    return {name: role for name, _, role in pairs}
 
 
 _OTHER_NAMES = {"target": "stop_at"}

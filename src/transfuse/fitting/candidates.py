@@ -17,6 +17,7 @@ from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import Assessment, assess
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.predicting.folder import load, save
+from transfuse.sources.table_sources import suited
 from transfuse.transferring.outcome import Outcome
 from transfuse.transferring.targets import scored
 from transfuse.transferring.transfer import carried_out
@@ -79,6 +80,7 @@ def made(
 
     With checkpoints, a candidate that a killed run had finished is taken up from there.
     """
+    source = suited(source, task)
     name = f"{label or method} of {source.name}"
     identity = of_value([source.digest, task.digest, method, plain(options)])
     run = run.part(f"{method}-{identity[:12]}")

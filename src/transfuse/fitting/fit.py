@@ -17,6 +17,7 @@ from transfuse.core.errors import NotCached
 from transfuse.core.nouns import DataWarning, Model, Source, Step, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
+from transfuse.fitting import tables as table_fits
 from transfuse.fitting.advice import about_abstaining, about_labels
 from transfuse.fitting.choosing import chosen
 from transfuse.fitting.probes import fuse, leading, probed, shortlisted
@@ -31,6 +32,7 @@ from transfuse.transferring.transfer import described
 DEFAULT_SOURCES: Mapping[str, tuple[str, ...]] = {
     "image": ("timm:mobilenetv3_small_100", "builtin"),
     "text": ("hf:sentence-transformers/all-MiniLM-L6-v2",),
+    "table": ("table:columns", "table:network"),
 }
 """For pictures: a small network from the hub, and the one that comes with the package and needs no network. For texts:
 a small sentence encoder from the hub."""
@@ -86,11 +88,14 @@ def fit(
     progress = Progress()
     found = told_apart(_found(sources, task.modality, trust_code, progress))
     try:
-        listed = shortlisted(found, task, run, progress, seed=seed)
-        probed(listed, task, run, frozen, progress)
-        fuse(task, run, options, progress)
-        if finetune:
-            train(task, run, options, progress, baseline=baseline, search=search)
+        if task.modality == "table":
+            table_fits.candidates(found, task, run, options, progress, network=finetune)
+        else:
+            listed = shortlisted(found, task, run, progress, seed=seed)
+            probed(listed, task, run, frozen, progress)
+            fuse(task, run, options, progress)
+            if finetune:
+                train(task, run, options, progress, baseline=baseline, search=search)
     except KeyboardInterrupt:
         progress.interrupted = True
         if not progress.candidates:

@@ -11,6 +11,7 @@ from transfuse.evaluating.assessing import Assessment, assess, plain_row
 from transfuse.evaluating.compare import difference, in_words
 from transfuse.evaluating.sections import detailed
 from transfuse.evaluating.text_baseline import NAME, against, text_baseline
+from transfuse.fitting import tables
 from transfuse.fitting.candidates import Candidate
 from transfuse.fitting.progress import Progress
 from transfuse.measuring.metrics import PRIMARY
@@ -43,7 +44,7 @@ def evidence(
         rows=tuple(rows),
         summary=(
             f"Chosen on the validation split: {chosen.name}.",
-            *_findings(chosen, progress.candidates, assessments, split),
+            *_found(task, chosen, progress.candidates, assessments, split),
             *([f"{against(chosen.name, assessments[chosen.name], words)} [{split} split]"] if words else []),
             *progress.notes,
             f"Took {spoken(spent)} of a budget of {spoken(budget)}."
@@ -71,6 +72,14 @@ def _row(candidate: Candidate, assessment: Assessment) -> dict[str, Any]:
         steps=candidate.facts.get("steps", 0),
         seconds=round(candidate.seconds, 1),
     )
+
+
+def _found(
+    task: Task, chosen: Candidate, everyone: Sequence[Candidate], assessments: dict[str, Assessment], split: str
+) -> list[str]:
+    if task.modality == "table":
+        return [f"{finding} [{split} split]" for finding in tables.findings(chosen, everyone, assessments)]
+    return _findings(chosen, everyone, assessments, split)
 
 
 def _findings(

@@ -54,10 +54,10 @@ def builder_of(body: Boosted, of: Mapping[str, Any], features: int) -> dict[str,
     return {"boosted": {"of": dict(of), "forest": dict(zip(SIZES, map(int, sizes), strict=True)), **facts}}
 
 
-def built(builder: Mapping[str, Any]) -> nn.Module:
+def built(builder: Mapping[str, Any], *, trust_code: bool = False) -> nn.Module:
     """The body with random weights."""
     facts = builder["boosted"]
-    of = Network(rebuild(facts["of"]), nn.Linear(facts["features"], facts["outputs"]))
+    of = Network(rebuild(facts["of"], trust_code=trust_code), nn.Linear(facts["features"], facts["outputs"]))
     forest = Forest(**{name: int(facts["forest"][name]) for name in SIZES})
     return Boosted(of, forest, columns=facts["columns"], outputs=facts["outputs"], starts=facts["starts"])
 

@@ -5,6 +5,7 @@ random:timm:NAME                  the same network with random weights
 file:WEIGHTS@timm:NAME            a file of yours for a network of timm
 file:WEIGHTS@nets.py:function     a file of yours for a network of yours (runs that code)
 builtin[:NAME]                    inside this package
+table:columns, table:network      plain columns or a fresh network, for whatever table it is used on
 FOLDER                            a saved Model, or a network of transformers (config.json)
 hf:NAME, random:hf:NAME           a network that reads texts, from the hub, its cache, or a folder
 """
@@ -21,13 +22,14 @@ from transfuse.core.errors import ModelError, SourceError, UsageError
 from transfuse.core.nouns import AnyPreprocessing, Preprocessing, Source
 from transfuse.sources import builtin, functions, inputs, preprocessing, timm_networks
 from transfuse.sources.preprocessing import Size
+from transfuse.sources.table_sources import BUILTIN, unfitted
 from transfuse.weights import gate
 
 _FORMS = (
     "timm:NAME[.tag], random:timm:NAME, file:WEIGHTS@timm:NAME, file:WEIGHTS@nets.py:function, builtin[:NAME],"
     " hf:NAME, random:hf:NAME, or the folder of a saved Model or of a network of transformers"
 )
-_KINDS = ("timm", "random", "file", "builtin", "hf")
+_KINDS = ("timm", "random", "file", "builtin", "hf", "table")
 _WEIGHTS_SUFFIXES = {".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt"}
 
 
@@ -70,6 +72,8 @@ def find(
         return _timm(text, _after_timm(rest), options, random=True)
     if kind == "builtin":
         return _builtin(rest, options)
+    if kind == "table":
+        return unfitted(tables.chosen("source for tables", rest, BUILTIN))
     return _file(text, rest, trust_code, options)
 
 

@@ -119,7 +119,11 @@ def matched(source: Sequence[Column], table: Sequence[Column]) -> dict[str, Colu
                 if mine is not None and _roles_fit(column, mine):
                     pairs[column.name] = free.pop(mine.name)
     candidates = [
-        (overlap(column, mine) + 0.01 * difflib.SequenceMatcher(None, column.name, mine.name).ratio(), column.name, mine)
+        (
+            overlap(column, mine) + 0.01 * difflib.SequenceMatcher(None, column.name, mine.name).ratio(),
+            column.name,
+            mine,
+        )
         for column in source
         if column.name not in pairs
         for mine in free.values()
@@ -153,7 +157,9 @@ def _joined(column: Column, mine: Column) -> tuple[Column, list[str]]:
     if column.role != "categorical":
         alike = overlap(column, mine)
         if column.quantiles and mine.quantiles and alike < _MOVED:
-            lines.append(f"~ {mine.name}: distributed otherwise (overlap {alike:.2f}; mean {column.mean:.4g} to {mine.mean:.4g})")
+            lines.append(
+                f"~ {mine.name}: distributed otherwise (overlap {alike:.2f}; mean {column.mean:.4g} to {mine.mean:.4g})"
+            )
         return found, lines
     known = {value: code for code, value in enumerate(column.values)} | dict(column.spellings)
     loose = {_loose(value): code for value, code in known.items()}
@@ -165,7 +171,9 @@ def _joined(column: Column, mine: Column) -> tuple[Column, list[str]]:
     lines += [f"+ {mine.name} = {_some(new)}: new"] if new else []
     lines += [f"- {mine.name} = {_some([v for v in column.values if _loose(v) in gone])}: not here"] if gone else []
     values = (*column.values, *new)
-    return replace(found, values=values, shares=(*column.shares, *(0.0 for _ in new)), spellings=(*column.spellings, *respelt)), lines
+    return replace(
+        found, values=values, shares=(*column.shares, *(0.0 for _ in new)), spellings=(*column.spellings, *respelt)
+    ), lines
 
 
 def _some(values: Iterable[str]) -> str:

@@ -136,7 +136,7 @@ def network_builder(preprocessing: TablePreprocessing, hidden: Sequence[int] = (
     return {"tabular": {"slots": slots, "width": width, "hidden": list(hidden), "dropout": 0.1}}
 
 
-def built(builder: Mapping[str, Any]) -> nn.Module:
+def built(builder: Mapping[str, Any], *, trust_code: bool = False) -> nn.Module:
     """The body with random weights."""
     if "onehot" in builder:
         return OneHotBody(builder["onehot"])
@@ -166,7 +166,9 @@ def parts(source: Source, tensors: Mapping[str, Tensor] | None) -> tuple[nn.Modu
 def set_edges(body: TabularBody, preprocessing: TablePreprocessing) -> None:
     """The quantiles of the columns as edges of the bins; parts of dates and words of texts keep even ones."""
     columns = {column.name: column for column in preprocessing.columns}
-    slots: list[Slot] = [s for s, size in zip(slots_of(preprocessing), sizes_of(preprocessing), strict=True) if not size]
+    slots: list[Slot] = [
+        s for s, size in zip(slots_of(preprocessing), sizes_of(preprocessing), strict=True) if not size
+    ]
     with torch.no_grad():
         for place, slot in enumerate(slots):
             column = columns[slot.column]

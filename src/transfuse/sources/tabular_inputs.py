@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 
 from transfuse.core.errors import DataError
-from transfuse.core.nouns import TablePreprocessing
+from transfuse.core.nouns import DataWarning, TablePreprocessing
 from transfuse.core.provenance import plain
 from transfuse.tasks.tables import preprocessing_from, read_table, row_digests
 from transfuse.tasks.tables_encoding import slots_of, strange_cells
@@ -105,3 +105,14 @@ def from_plain(document: Mapping[str, Any], folder: Path | None = None) -> Table
 def written(preprocessing: TablePreprocessing, folder: Path) -> dict[str, Any]:
     """The plain form; no files belong to it."""
     return plain(preprocessing)
+
+
+def notes_on(items: Sequence[Any], preprocessing: TablePreprocessing) -> tuple[DataWarning, ...]:
+    """Categories of these rows that the source does not know: they are all one to it."""
+    rows_NK = encoded_rows(items, preprocessing)
+    places = []
+    for place, slot in enumerate(slots_of(preprocessing)):
+        share = float(np.mean(rows_NK[:, place] < 0)) if slot.values and len(rows_NK) else 0.0
+        places += [f"{slot.column}: {share:.1%} of rows"] if share > 0 else []
+    message = f"{len(places)} column(s) hold categories that the source does not know; they are taken as one."
+    return (DataWarning(code="unknown-categories", message=message, places=tuple(places)),) if places else ()

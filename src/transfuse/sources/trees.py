@@ -95,7 +95,7 @@ class Forest(nn.Module):
         return torch.where(words_BT > 0, in_set, by_number)
 
 
-def built(builder: Mapping[str, Any]) -> nn.Module:
+def built(builder: Mapping[str, Any], *, trust_code: bool = False) -> nn.Module:
     """A forest of the right size, all of whose scores are 0."""
     return Forest(**{name: int(builder["trees"][name]) for name in SIZES})
 

@@ -197,7 +197,9 @@ def _in_memory(data: Any) -> pa.Table:
     if isinstance(data, tuple) and len(data) == 2:
         return _with_target(*data)
     if hasattr(data, "__dataframe__") or hasattr(data, "to_dict"):  # pandas, polars
-        return pa.table(data) if hasattr(data, "__arrow_c_stream__") else pa.Table.from_pandas(data, preserve_index=False)
+        return (
+            pa.table(data) if hasattr(data, "__arrow_c_stream__") else pa.Table.from_pandas(data, preserve_index=False)
+        )
     if isinstance(data, Mapping):
         return pa.table({str(name): pa.array(list(values), from_pandas=True) for name, values in data.items()})
     if isinstance(data, Sequence) and data and all(isinstance(row, Mapping) for row in data):

@@ -119,7 +119,11 @@ def _calendar(days: np.ndarray) -> np.ndarray:
 def learnt_columns(table: pa.Table, guesses: Mapping[str, Guess], train: np.ndarray) -> TablePreprocessing:
     """The preprocessing that suits the training rows, at the places `train`; columns without a role are left out."""
     part = dict(zip(table.column_names, table.take(pa.array(train)).columns, strict=True))
-    kept = {name: guess for name, guess in guesses.items() if guess.role in ("numeric", "categorical", "boolean", "date", "text")}
+    kept = {
+        name: guess
+        for name, guess in guesses.items()
+        if guess.role in ("numeric", "categorical", "boolean", "date", "text")
+    }
     if not kept:
         raise DataError(
             "There must be a column to learn from, but all are left out: "
@@ -152,7 +156,9 @@ def _learnt(name: str, cell_N: pa.ChunkedArray, guess: Guess) -> Column:
 def categories(column: Column, cell_N: pa.ChunkedArray) -> Column:
     """The column with the values of these cells, most frequent first."""
     counted = pc.value_counts(pc.drop_null(cells.texts(cell_N)))
-    pairs = sorted(((row["counts"], row["values"]) for row in counted.to_pylist()), key=lambda pair: (-pair[0], pair[1]))
+    pairs = sorted(
+        ((row["counts"], row["values"]) for row in counted.to_pylist()), key=lambda pair: (-pair[0], pair[1])
+    )
     total = sum(count for count, _ in pairs)
     kept = pairs[:MOST_VALUES]
     return Column(

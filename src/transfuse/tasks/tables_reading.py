@@ -177,8 +177,12 @@ def _decoded(path: Path) -> tuple[str, tuple[DataWarning, ...]]:
         text = data.decode("cp1252")
     except UnicodeDecodeError as problem:
         where = _where(data, problem.start)
-        raise DataError(f"{path} must be UTF-8, but {where} is neither that nor Windows-1252. Save it as UTF-8.") from None
-    message = f"The file is not UTF-8 (first at {where}); it is taken as Windows-1252. Save it as UTF-8 if letters are wrong."
+        raise DataError(
+            f"{path} must be UTF-8, but {where} is neither that nor Windows-1252. Save it as UTF-8."
+        ) from None
+    message = (
+        f"The file is not UTF-8 (first at {where}); it is taken as Windows-1252. Save it as UTF-8 if letters are wrong."
+    )
     return text, (DataWarning(code="encoding-guessed", message=message, places=(where,)),)
 
 

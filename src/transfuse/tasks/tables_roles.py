@@ -23,7 +23,9 @@ _STRAY = 0.02  # share of cells that may be no number in a column of numbers
 _STRAYS = 3  # different texts of that sort
 _LONG = 40.0  # mean characters from which distinct texts are prose
 _WORDS = 4.0  # or mean words
-_ID_NAME = re.compile(r"(^|[_\s-])(id|uuid|guid|key|index|row|unnamed.*|rowid)$|^(id|uuid|guid)[_\s-]|Id$", re.IGNORECASE)
+_ID_NAME = re.compile(
+    r"(^|[_\s-])(id|uuid|guid|key|index|row|unnamed.*|rowid)$|^(id|uuid|guid)[_\s-]|Id$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +107,9 @@ def _of_numbers(name: str, values: np.ndarray, distinct: int, present: int, zero
     there = values[np.isfinite(values)]
     whole = bool((there == np.floor(there)).all())
     if whole and distinct == present == len(values) and len(values) > 20:
-        counted = there.max() - there.min() == len(there) - 1 and bool((np.diff(there) > 0).all() or _ID_NAME.search(name))
+        counted = there.max() - there.min() == len(there) - 1 and bool(
+            (np.diff(there) > 0).all() or _ID_NAME.search(name)
+        )
         if counted or _ID_NAME.search(name):
             return Guess(role="id", why="whole numbers that only number the rows")
     return Guess(role="numeric", why=f"{distinct} different numbers")

@@ -103,7 +103,9 @@ def _of_rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> pa.Table:
         return pa.table({name: pa.array([], pa.string()) for name in names})
     twice = [name for name in names if list(names).count(name) > 1]
     if twice:
-        raise DataError(f"A query must name each column once, but '{twice[0]}' occurs twice. Give one another name (AS).")
+        raise DataError(
+            f"A query must name each column once, but '{twice[0]}' occurs twice. Give one another name (AS)."
+        )
     return table_of([dict(zip(names, row, strict=True)) for row in rows])
 
 

@@ -12,5 +12,6 @@ METHODS = {
     "co_tuning": "transfuse.transferring.co_tuning:co_tuning",
     "side": "transfuse.transferring.side:side",
     "initialise": "transfuse.transferring.initialise:initialise",
+    "trees": "transfuse.transferring.trees:trees",
     "scratch": "transfuse.transferring.scratch:scratch",
 }

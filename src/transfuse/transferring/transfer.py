@@ -16,6 +16,7 @@ from transfuse.evaluating.text_baseline import NAME, against, text_baseline
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.sources.inputs import identity, notes_on
 from transfuse.sources.references import find
+from transfuse.sources.table_sources import changed_lines, suited
 from transfuse.tasks.opening import open_task, require_modality
 from transfuse.transferring.options import arranged
 from transfuse.transferring.outcome import Outcome
@@ -51,7 +52,9 @@ def transfer(
     task = data if isinstance(data, Task) else open_task(data, seed=options.get("seed", 0), run=run)
     source = find(str(source), trust_code=trust_code) if not isinstance(source, Source) else source
     model, outcome = carried_out(source, task, method=method, name=name, run=run, options=options)
-    return replace(model, **_evidence(model, outcome, task, run, command))
+    evidence = _evidence(model, outcome, task, run, command)
+    warnings = (*about_columns(source, task), *evidence["report"].warnings)
+    return replace(model, **{**evidence, "report": replace(evidence["report"], warnings=warnings)})
 
 
 def carried_out(
@@ -59,6 +62,7 @@ def carried_out(
 ) -> tuple[Model, Outcome]:
     """Call the method and record the step; nothing is read from the test split."""
     require_modality(task, source.modality)
+    source = suited(source, task)
     function, arguments = arranged(method, options)
     started = time.monotonic()
     outcome: Outcome = function(source, task, run=run, **arguments)
@@ -152,6 +156,15 @@ def _beside_words(report: Report, assessment: Assessment, task: Task, split: str
     row = plain_row(NAME, words, seconds=round(time.monotonic() - started, 3))
     sentence = f"{against(report.rows[0]['model'], assessment, words)} [{split} split]"
     return replace(report, rows=(*report.rows, row), summary=(sentence, *report.summary))
+
+
+def about_columns(source: Source, task: Task) -> tuple[DataWarning, ...]:
+    """What differs between the table that the source learnt from and the task's."""
+    lines = changed_lines(source, task)
+    message = (
+        f"The columns of '{source.name}' and of the data differ in {len(lines)} point(s): - gone, + new, ~ changed."
+    )
+    return (DataWarning(code="columns-differ", message=message, places=lines, severity="note"),) if lines else ()
 
 
 def about_preprocessing(outcome: Outcome, task: Task) -> list[DataWarning]:

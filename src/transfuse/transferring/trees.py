@@ -212,9 +212,7 @@ def _line(answers_NS: np.ndarray, data: _Data) -> tuple[np.ndarray, np.ndarray]:
     return np.array([f[0] for f in fitted]), np.array([f[1] for f in fitted])
 
 
-def _boosters(
-    data: _Data, start: Sequence[np.ndarray] | None, plan: Growth, run: Run
-) -> tuple[tuple[Any, ...], float]:
+def _boosters(data: _Data, start: Sequence[np.ndarray] | None, plan: Growth, run: Run) -> tuple[tuple[Any, ...], float]:
     """One booster, or one for each label or target column; and the mean validation loss."""
     if data.kind == "single-label":
         several = data.classes > 2
@@ -231,9 +229,7 @@ def _boosters(
     return tuple(found), float(np.mean([_loss_of(booster) for booster in found]))
 
 
-def _booster(
-    data: _Data, y: Sequence[np.ndarray], start: Any, goal: dict[str, Any], plan: Growth, run: Run
-) -> Any:
+def _booster(data: _Data, y: Sequence[np.ndarray], start: Any, goal: dict[str, Any], plan: Growth, run: Run) -> Any:
     lightgbm = library()
     parameters = {
         **goal, "learning_rate": plan.rate, "num_leaves": plan.leaves, "min_data_in_leaf": plan.least,
@@ -308,7 +304,9 @@ def _signs(slots: Sequence[str], values: Sequence[int], monotone: Mapping[str, i
     for name, sign in (monotone or {}).items():
         chosen("column", name, set(slots))
         if sign not in (-1, 0, 1):
-            raise UsageError(f"`monotone` must be 1 (rises), -1 (falls) or 0 for each column, but is {sign!r} for '{name}'.")
+            raise UsageError(
+                f"`monotone` must be 1 (rises), -1 (falls) or 0 for each column, but is {sign!r} for '{name}'."
+            )
         if values[list(slots).index(name)]:
             raise UsageError(f"`monotone` must name columns of numbers, but '{name}' is categorical.")
     return tuple(int(monotone.get(name, 0)) for name in slots) if monotone else ()
