@@ -87,7 +87,7 @@ class Forest(nn.Module):
         )
         if not len(self.sets):  # type: ignore[arg-type]
             return by_number
-        code_BT = x_BT.long()
+        code_BT = x_BT.clamp(-1, 2**40).long()  # numbers of other columns may be beyond any integer
         known_BT = ~nan_BT & (x_BT >= 0) & (code_BT // 32 < words_BT)
         start_BT = self._at(self.set_start, tree_T, node_BT)
         word_BT = self.sets[torch.where(known_BT, start_BT + code_BT // 32, 0)]  # type: ignore[index]
