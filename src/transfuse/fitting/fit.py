@@ -104,7 +104,9 @@ def fit(
     progress.decisions.append(decision)
     if not progress.interrupted:
         progress.notes += [*about_labels(leading(progress), task, seed=seed, run=run), *about_abstaining(taken)]
-    if refit and not progress.interrupted:
+    if refit and taken.method in ("trees", "unchanged"):
+        progress.warn("not-refitted", f"{taken.name} stops by the validation rows, so it is not refitted on them.")
+    elif refit and not progress.interrupted:
         taken = refitted(taken, task, run)
     step = Step(
         verb="fit",

@@ -18,6 +18,7 @@ from transfuse.fitting.progress import Progress
 from transfuse.fitting.trainings import attempt
 from transfuse.sources.table_sources import unfitted
 from transfuse.training.options import Fit, default_steps
+from transfuse.transferring.answering import answers_the_same
 from transfuse.transferring.options import own_options
 from transfuse.transferring.transfer import about_columns
 
@@ -53,6 +54,8 @@ def _from_earlier(
 ) -> None:
     """What an earlier table's model knows: frozen, and under new trees."""
     progress.warnings += about_columns(source, task)
+    if answers_the_same(source, task):
+        progress.candidates.append(made(source, task, "unchanged", run=run, options=dict(shared)))
     try:
         progress.candidates.append(made(source, task, "probe", run=run, options=dict(shared)))
     except BudgetError as error:

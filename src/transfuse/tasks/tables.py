@@ -7,13 +7,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from transfuse.core.errors import DataError, UsageError
-from transfuse.core.nouns import Column, DataWarning, Examples, Kind, Role, TablePreprocessing, Task
+from transfuse.core.nouns import Column, DataWarning, Examples, Kind, TablePreprocessing, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
 from transfuse.core.tables import chosen
@@ -21,7 +21,7 @@ from transfuse.tasks import tables_cells, tables_reading, tables_roles, tables_s
 from transfuse.tasks.assembling import NO_PAIRS, Cut, assembled, of_task, only_split, whole
 from transfuse.tasks.assembling import Read as Assembled
 from transfuse.tasks.listing import SPLIT_NAMES, Listing
-from transfuse.tasks.tables_encoding import learnt_columns
+from transfuse.tasks.tables_encoding import learnt_columns, usable
 from transfuse.tasks.tables_leaks import leak_warnings
 from transfuse.tasks.tables_reading import Read
 from transfuse.tasks.tables_roles import Guess
@@ -136,7 +136,7 @@ def seen_rows(
 
     A table of few small columns holds many equal rows by chance: they are not kept together then, and it is said.
     """
-    names = [name for name, guess in guesses.items() if guess.role in get_args(Role)]
+    names = list(usable(guesses))
     digests = row_digests(table.select(names).take(pa.array(list(listing.items), pa.int64())))
     first: dict[str, int] = {}
     found = [(first.setdefault(digest, place), place) for place, digest in enumerate(digests)]
@@ -260,7 +260,7 @@ def listed(
     labels = [_labels(table.column(name)) for name in names]
     weights = None if wanted.weight is None else tables_cells.numbers(table.column(wanted.weight))[0].tolist()
     groups = None if wanted.group is None else tables_cells.texts(table.column(wanted.group)).to_pylist()
-    several = [tuple(None if v is None else _number(v, names) for v in row) for row in zip(*labels, strict=True)]
+    several = _beside(labels, names) if len(names) > 1 else []
     return Listing(
         layout="table",
         items=range(table.num_rows),
@@ -297,6 +297,11 @@ def _labels(column: pa.ChunkedArray) -> list[Any]:
     if strange.any() or not np.isfinite(values).any():
         return column.to_pylist()
     return [None if np.isnan(v) else int(v) if v.is_integer() else v for v in values.tolist()]
+
+
+def _beside(labels: Sequence[Sequence[Any]], names: Sequence[str]) -> list[tuple[float | None, ...]]:
+    """Several target columns as one tuple a row."""
+    return [tuple(None if v is None else _number(v, names) for v in row) for row in zip(*labels, strict=True)]
 
 
 def _number(value: Any, names: Sequence[str]) -> float:

@@ -6,13 +6,14 @@ Letters: N rows, K slots.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from transfuse.core.errors import DataError
-from transfuse.core.nouns import Column, TablePreprocessing
+from transfuse.core.nouns import Column, Role, TablePreprocessing
 from transfuse.core.tables import unknown
 from transfuse.tasks import tables_cells as cells
 from transfuse.tasks.tables_roles import Guess
@@ -119,18 +120,20 @@ def _calendar(days: np.ndarray) -> np.ndarray:
 def learnt_columns(table: pa.Table, guesses: Mapping[str, Guess], train: np.ndarray) -> TablePreprocessing:
     """The preprocessing that suits the training rows, at the places `train`; columns without a role are left out."""
     part = dict(zip(table.column_names, table.take(pa.array(train)).columns, strict=True))
-    kept = {
-        name: guess
-        for name, guess in guesses.items()
-        if guess.role in ("numeric", "categorical", "boolean", "date", "text")
-    }
+    kept = usable(guesses)
+    return TablePreprocessing(columns=tuple(_learnt(name, part[name], guess) for name, guess in kept.items()))
+
+
+def usable(guesses: Mapping[str, Guess]) -> dict[str, Guess]:
+    """The columns that are learnt from. Raises `DataError` when there are none."""
+    kept = {name: guess for name, guess in guesses.items() if guess.role in get_args(Role)}
     if not kept:
         raise DataError(
             "There must be a column to learn from, but all are left out: "
             + ", ".join(f"'{name}' ({guess.why})" for name, guess in list(guesses.items())[:8])
             + ". Say --role COLUMN=ROLE to take one."
         )
-    return TablePreprocessing(columns=tuple(_learnt(name, part[name], guess) for name, guess in kept.items()))
+    return kept
 
 
 def _learnt(name: str, cell_N: pa.ChunkedArray, guess: Guess) -> Column:

@@ -74,7 +74,10 @@ def _read_duckdb(path: Path, query: str | None) -> pa.Table:
     try:
         with duckdb.connect(str(path), read_only=True) as connection:
             names = [row[0] for row in connection.execute("show tables").fetchall()] if query is None else []
-            return connection.execute(query or f"select * from {_quoted(_only(names, path))}").to_arrow_table()
+            found = connection.sql(query or f"select * from {_quoted(_only(names, path))}")
+            if found is None:
+                raise DataError(f"The query must select rows, but '{query}' gives none.")
+            return found.to_arrow_table()
     except duckdb.Error as problem:
         raise DataError(f"{path} cannot answer the query: {str(problem).splitlines()[0]}.") from None
 

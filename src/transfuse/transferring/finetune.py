@@ -73,7 +73,7 @@ def tuned(
     identity = {"source": source.digest, "method": method}
     result = tune(begin.network, bench, moves=moves, fit=fit, run=run, objective=objective, identity=identity)
     facts = {**result.facts, "loaded": begin.loaded}
-    if interpolate and begin.probe is not None:
+    if interpolate and begin.solved is not None:
         facts["interpolation"] = keep_best_between(begin.network, origin, bench.validation)
     return Outcome(
         network=begin.network,

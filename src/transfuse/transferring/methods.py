@@ -12,6 +12,7 @@ METHODS = {
     "co_tuning": "transfuse.transferring.co_tuning:co_tuning",
     "side": "transfuse.transferring.side:side",
     "initialise": "transfuse.transferring.initialise:initialise",
+    "unchanged": "transfuse.transferring.unchanged:unchanged",
     "trees": "transfuse.transferring.trees:trees",
     "scratch": "transfuse.transferring.scratch:scratch",
 }

@@ -33,6 +33,7 @@ from transfuse.sources.trees_lightgbm import forest_of
 from transfuse.tasks.tables_encoding import slots_of
 from transfuse.training.losses import example_weights
 from transfuse.training.options import Fit
+from transfuse.transferring.answering import answers_the_same
 from transfuse.transferring.outcome import Outcome
 from transfuse.transferring.targets import require_splits, target_scale
 
@@ -173,7 +174,7 @@ def _below(source: Source, task: Task, fit: Fit) -> _Below | None:
         return None
     network = Network(opened.body, opened.source_head).eval().requires_grad_(False)
     answers = [logits(network, task.splits[part].items, source.preprocessing) for part in ("train", "valid")]
-    fits = answers[0].shape[1] == len(task.classes)
+    fits = answers[0].shape[1] == len(task.classes) and (task.kind == "regression" or answers_the_same(source, task))
     return _Below(network=network, features=opened.feature_size, answers=(answers[0], answers[1]), fits=fits)
 
 
@@ -223,8 +224,8 @@ def _boosters(data: _Data, start: Sequence[np.ndarray] | None, plan: Growth, run
     objective = {"objective": "binary" if data.kind == "multi-label" else "regression"}
     found = []
     for c in range(data.classes):
-        y = (data.y[0][:, c], data.y[1][:, c])
-        begin = None if start is None else [s[:, c] for s in start]
+        y = (data.y[0][:, c].copy(), data.y[1][:, c].copy())
+        begin = None if start is None else [s[:, c].copy() for s in start]
         found.append(_booster(data, y, begin, objective, plan, run))
     return tuple(found), float(np.mean([_loss_of(booster) for booster in found]))
 
