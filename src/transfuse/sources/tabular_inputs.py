@@ -15,7 +15,7 @@ from transfuse.core.errors import DataError
 from transfuse.core.nouns import DataWarning, TablePreprocessing
 from transfuse.core.provenance import plain
 from transfuse.tasks.tables import preprocessing_from, read_table, row_digests
-from transfuse.tasks.tables_encoding import slots_of, strange_cells
+from transfuse.tasks.tables_encoding import slots_of
 from transfuse.tasks.tables_reading import table_of
 from transfuse.tasks.tables_rows import Cells, Row, Rows, encoded_rows, rows_in_memory
 
@@ -50,9 +50,7 @@ def decoded(item: Any, preprocessing: TablePreprocessing) -> Any:
     lacking = [c.name for c in preprocessing.columns if not c.absent and c.name not in item.cells.table.column_names]
     if lacking:
         raise DataError(f"A row must have the columns of the model, but lacks {', '.join(map(repr, lacking[:8]))}.")
-    if id(preprocessing) not in item.cells.strange:
-        item.cells.strange[id(preprocessing)] = strange_cells(item.cells.table, preprocessing)
-    problem = item.cells.strange[id(preprocessing)].get(item.place)
+    problem = item.cells.problem(preprocessing, item.place)
     if problem:
         raise DataError(problem)
     return item

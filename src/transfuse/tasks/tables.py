@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from transfuse.core.errors import DataError, UsageError
 from transfuse.core.nouns import Column, DataWarning, Examples, Kind, TablePreprocessing, Task
@@ -108,20 +109,30 @@ def open_split(
 ) -> tuple[Examples, tuple[DataWarning, ...]]:
     """Labelled rows for evaluating a model that knows `classes`, with targets in the model's order.
 
-    Target columns that are called as a model's outputs are found by that. Data with splits of their own give the one
+    Without `target`, columns that are called as the outputs, or the only one that holds nothing but classes, are. Data with splits of their own give the one
     asked for; others are taken whole.
     """
     if isinstance(data, Task):
         return of_task(data, classes, split)
     found, splits = read_table(data, query)
-    if target is None and all(name in found.table.column_names for name in classes):
-        target = tuple(classes)
+    if target is None:
+        target = _target_of(found.table, classes)
     listing, guesses = listed(found, splits, Columns(target=target, group=group, weight=weight), {})
     listing = without_missing(only_split(listing, split))
     targets = encode_as(listing, kind, tuple(classes))
     seen, _ = seen_rows(found.table, guesses, listing, targets)
     examples, warnings = whole(seen)
     return of_rows(examples, Cells(found.table)), warnings
+
+
+def _target_of(table: pa.Table, classes: Sequence[str]) -> Sequence[str] | str | None:
+    """The columns that must be meant, by their names or by what they hold; None when it cannot be told."""
+    if all(name in table.column_names for name in classes):
+        return tuple(classes)
+    known = pa.array(classes, pa.string())
+    texts = {name: tables_cells.texts(column) for name, column in zip(table.column_names, table.columns, strict=True)}
+    holding = [n for n, text in texts.items() if pc.all(pc.is_in(pc.drop_null(text), value_set=known)).as_py()]
+    return holding[0] if len(holding) == 1 else None
 
 
 def of_rows(examples: Examples, cells: Cells) -> Examples:

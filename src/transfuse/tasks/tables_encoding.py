@@ -48,10 +48,11 @@ def slots_of(preprocessing: TablePreprocessing) -> tuple[Slot, ...]:
     return tuple(found)
 
 
-def encoded(table: pa.Table, preprocessing: TablePreprocessing) -> np.ndarray:
+def encoded(table: pa.Table, preprocessing: TablePreprocessing, *, strict: bool = True) -> np.ndarray:
     """All rows as numbers, float32 (N, K): NaN for missing cells, -1 for categories that are not known.
 
-    Raises `DataError` for a missing column, and naming row and column for a cell that is not of its role.
+    Raises `DataError` for a missing column, and naming row and column for a cell that is not of its role, which is NaN
+    when not `strict`.
     """
     blocks, found = [], dict(zip(table.column_names, table.columns, strict=True))
     for column in preprocessing.columns:
@@ -60,7 +61,7 @@ def encoded(table: pa.Table, preprocessing: TablePreprocessing) -> np.ndarray:
             continue
         if column.name not in found:
             raise DataError(f"The table lacks a column. {unknown('column', column.name, found)}")
-        blocks.append(_block(found[column.name], column))
+        blocks.append(_block(found[column.name], column, strict))
     return np.concatenate(blocks, axis=1).astype(np.float32)
 
 
@@ -81,14 +82,14 @@ def strange_cells(table: pa.Table, preprocessing: TablePreprocessing) -> dict[in
     return found
 
 
-def _block(cell_N: pa.ChunkedArray, column: Column) -> np.ndarray:
+def _block(cell_N: pa.ChunkedArray, column: Column, strict: bool) -> np.ndarray:
     cell_N = cells.blanked(cell_N, column.blanks)
     if column.role == "categorical":
         return cells.codes(cell_N, column.values, column.spellings)[:, None]
     if column.role == "text":
         return cells.hashed_words(cell_N)
     values, strange = _numbers(cell_N, column)
-    if strange.any():
+    if strict and strange.any():
         raise DataError(_spoken(cell_N, column, int(np.flatnonzero(strange)[0])))
     scaled = ((values - column.mean) / column.std)[:, None]
     return np.concatenate([scaled, _calendar(values)], axis=1) if column.role == "date" else scaled

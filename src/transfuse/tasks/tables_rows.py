@@ -4,6 +4,7 @@ Letters: N rows, K numbers of an encoded row.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow as pa
 
 from transfuse.core.errors import DataError
 from transfuse.core.nouns import TablePreprocessing
-from transfuse.tasks.tables_encoding import encoded
+from transfuse.tasks.tables_encoding import encoded, strange_cells
 from transfuse.tasks.tables_reading import table_of
 
 _KEPT = 8  # encodings that are kept: one for each source of a fit
@@ -22,19 +23,52 @@ class Cells:
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
-        self._encoded: dict[int, tuple[TablePreprocessing, np.ndarray]] = {}
-        self.strange: dict[int, dict[int, str]] = {}
-        """By preprocessing (its id): why a row cannot be encoded, by row."""
+        self._encoded: dict[int, _Encoded] = {}
 
-    def encoded(self, preprocessing: TablePreprocessing) -> np.ndarray:
-        """All rows as numbers, float32 (N, K)."""
+    def encoded(self, preprocessing: TablePreprocessing, places: np.ndarray | None = None) -> np.ndarray:
+        """Rows as numbers, float32 (N, K): those at `places`, or all.
+
+        Raises `DataError` for a cell of theirs that is not of its column's role.
+        """
+        found = self._of(preprocessing)
+        if found.strange:
+            wanted = range(self.table.num_rows) if places is None else places.tolist()
+            wrong = next((place for place in wanted if place in found.strange), None)
+            if wrong is not None:
+                raise DataError(found.strange[wrong])
+        return found.x_NK if places is None else found.x_NK[places]
+
+    def problem(self, preprocessing: TablePreprocessing, place: int) -> str:
+        """Why a row cannot be encoded; nothing when it can."""
+        return self._of(preprocessing).strange.get(place, "")
+
+    def _of(self, preprocessing: TablePreprocessing) -> "_Encoded":
         if id(preprocessing) not in self._encoded:
-            same = next((array for known, array in self._encoded.values() if known == preprocessing), None)
+            same = next((known for known in self._encoded.values() if known.preprocessing == preprocessing), None)
             while len(self._encoded) >= _KEPT:
                 self._encoded.pop(next(iter(self._encoded)))
-            array = encoded(self.table, preprocessing) if same is None else same
-            self._encoded[id(preprocessing)] = (preprocessing, array)
-        return self._encoded[id(preprocessing)][1]
+            made = _Encoded.made(self.table, preprocessing) if same is None else replace(same, preprocessing=preprocessing)
+            self._encoded[id(preprocessing)] = made
+        return self._encoded[id(preprocessing)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Encoded:
+    """A whole table as numbers."""
+
+    preprocessing: TablePreprocessing
+    """Kept, so that its id is no other's."""
+    x_NK: np.ndarray
+    strange: dict[int, str]
+    """Why a row cannot be encoded, by row."""
+
+    @staticmethod
+    def made(table: pa.Table, preprocessing: TablePreprocessing) -> "_Encoded":
+        try:
+            return _Encoded(preprocessing=preprocessing, x_NK=encoded(table, preprocessing), strange={})
+        except DataError:
+            x_NK = encoded(table, preprocessing, strict=False)  # raises again when a column is missing
+            return _Encoded(preprocessing=preprocessing, x_NK=x_NK, strange=strange_cells(table, preprocessing))
 
 
 class Row:
@@ -77,13 +111,13 @@ class Rows(Sequence[Row]):
 def encoded_rows(items: Sequence[Any], preprocessing: TablePreprocessing) -> np.ndarray:
     """Rows, or mappings from column to cell, as numbers: float32 (N, K). Raises `DataError` naming row and column."""
     if isinstance(items, Rows):
-        return items.cells.encoded(preprocessing)[items.places]
+        return items.cells.encoded(preprocessing, items.places)
     if items and all(isinstance(item, Row) for item in items):
         groups = {id(item.cells): item.cells for item in items}
         if len(groups) == 1:
             cells = next(iter(groups.values()))
-            return cells.encoded(preprocessing)[[item.place for item in items]]
-        return np.stack([item.cells.encoded(preprocessing)[item.place] for item in items])
+            return cells.encoded(preprocessing, np.array([item.place for item in items]))
+        return np.concatenate([item.cells.encoded(preprocessing, np.array([item.place])) for item in items])
     strange = next((item for item in items if not isinstance(item, Mapping)), None)
     if strange is not None:
         raise DataError(f"A row must be a mapping from column to value, but is {type(strange).__name__}.")
