@@ -4,8 +4,8 @@
     python benchmarks/tables.py alone FOLDER --target strength    # train.csv, test.csv
 
 Equal for both sides: the rows of train.csv to learn from (both take a part of them for early stopping), the rows of
-test.csv, read once, at the end; one thread. scikit-learn gets what its users write: one-hot columns and scaled numbers for
-logistic or ridge regression, ordinal columns for HistGradientBoosting with early stopping.
+test.csv, read once, at the end; one thread. scikit-learn gets what its users write: one-hot columns and scaled numbers
+for logistic or ridge regression, ordinal columns for HistGradientBoosting with early stopping.
 """
 
 import argparse
@@ -81,7 +81,9 @@ def transferred(folder: Path, task: Task, given: Any) -> Answers:
             (sources[2], "finetune", "network"),
             (sources[2], "trees", "trees on the network"),
         ):
-            found[f"source, then target: {name}"] = answered(tr.transfer(reference, task, method=method, seed=given.seed), task)
+            found[f"source, then target: {name}"] = answered(
+                tr.transfer(reference, task, method=method, seed=given.seed), task
+            )
         found |= fitted(task, given, None, " (target only)")
         found |= fitted(task, given, sources, " (with sources)")
     return found
@@ -139,7 +141,9 @@ def boosting(kind: str, seed: int) -> Any:
         remainder="passthrough",
     )
     kinds = {"regression": HistGradientBoostingRegressor, "single-label": HistGradientBoostingClassifier}
-    return make_pipeline(columns, kinds[kind](early_stopping=True, max_iter=1000, learning_rate=0.05, random_state=seed))
+    return make_pipeline(
+        columns, kinds[kind](early_stopping=True, max_iter=1000, learning_rate=0.05, random_state=seed)
+    )
 
 
 def show(answers: Answers, task: Task, given: Any) -> None:
@@ -157,7 +161,9 @@ def show(answers: Answers, task: Task, given: Any) -> None:
         rows.append(row)
     for row in sorted(rows, key=lambda row: -row[metrics[0]]["value"]):
         told = " ".join(
-            f"{key} {m['value']:+.3f} ({m['low']:+.3f} to {m['high']:+.3f})" for key, m in row.items() if isinstance(m, dict)
+            f"{key} {m['value']:+.3f} ({m['low']:+.3f} to {m['high']:+.3f})"
+            for key, m in row.items()
+            if isinstance(m, dict)
         )
         print(f"{row['model']:45} n={row['n']} {told}")
     if given.out:

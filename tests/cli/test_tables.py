@@ -22,7 +22,20 @@ def written(path: Path, count: int = 150) -> Path:
 def test_fit_then_predict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.chdir(tmp_path)
     written(tmp_path / "t.csv")
-    main(["fit", "t.csv", "--target", "label", "--role", "zip=categorical", "--no-finetune", "--quiet", "--format", "json"])
+    main(
+        [
+            "fit",
+            "t.csv",
+            "--target",
+            "label",
+            "--role",
+            "zip=categorical",
+            "--no-finetune",
+            "--quiet",
+            "--format",
+            "json",
+        ]
+    )
     report = json.loads(capsys.readouterr().out)
     told = next(w for w in report["warnings"] if w["code"] == "roles")
     assert "zip: categorical (as given)" in told["places"]
@@ -40,7 +53,9 @@ def test_fit_then_predict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
         (["--target", "lable"], "Did you mean 'label'"),
     ],
 )
-def test_mistakes_are_one_message(tmp_path: Path, capsys: pytest.CaptureFixture, arguments: list[str], message: str) -> None:
+def test_mistakes_are_one_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture, arguments: list[str], message: str
+) -> None:
     path = written(tmp_path / "t.csv")
     with pytest.raises(SystemExit):
         main(["fit", str(path), "--out", str(tmp_path / "m"), "--quiet", "--target", "label", *arguments])

@@ -26,15 +26,29 @@ def test_by_name_then_by_looks() -> None:
 
 
 def test_what_differs_is_said_and_nothing_loses_its_place() -> None:
-    source = TablePreprocessing(columns=(numbers("age", 40, 10), texts("sex", "Male", "Female", "Other"), numbers("gone", 0)))
+    source = TablePreprocessing(
+        columns=(numbers("age", 40, 10), texts("sex", "Male", "Female", "Other"), numbers("gone", 0))
+    )
     table = TablePreprocessing(columns=(numbers("new", 9), texts("sex", "female", "Male", "X"), numbers("age", 80, 10)))
     found = changes(source, table)
-    assert [(c.name, c.absent) for c in found.columns.columns] == [("age", False), ("sex", False), ("gone", True), ("new", False)]
+    assert [(c.name, c.absent) for c in found.columns.columns] == [
+        ("age", False),
+        ("sex", False),
+        ("gone", True),
+        ("new", False),
+    ]
     sex = found.columns.columns[1]
     assert sex.values == ("Male", "Female", "Other", "X") and sex.spellings == (("female", 1),)
     assert found.columns.columns[0].mean == 40  # the source's scale
     said = "\n".join(found.lines)
-    for line in ("~ age: distributed otherwise", "~ sex: 'female' is 'Female'", "+ sex = 'X'", "- sex = 'Other'", "- gone", "+ new"):
+    for line in (
+        "~ age: distributed otherwise",
+        "~ sex: 'female' is 'Female'",
+        "+ sex = 'X'",
+        "- sex = 'Other'",
+        "- gone",
+        "+ new",
+    ):
         assert line in said
 
 

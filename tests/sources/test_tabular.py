@@ -1,5 +1,6 @@
 """The network for tables: its encoding by the paper's formula, and what is carried over."""
 
+import itertools
 import math
 
 import numpy as np
@@ -26,7 +27,7 @@ def body_of(*columns: Column) -> TabularBody:
 
 def piecewise(value: float, edges: list[float]) -> list[float]:
     """Equation 1 of arXiv 2203.05556, kept within the outermost edges."""
-    return [min(max((value - low) / (high - low), 0.0), 1.0) for low, high in zip(edges, edges[1:], strict=False)]
+    return [min(max((value - low) / (high - low), 0.0), 1.0) for low, high in itertools.pairwise(edges)]
 
 
 def test_numbers_are_encoded_as_in_the_paper() -> None:
@@ -58,7 +59,9 @@ def test_what_an_earlier_table_taught_is_kept_when_columns_and_categories_are_ad
     before = body_of(NUMBER, COLOUR)
     with torch.no_grad():
         before.missing_Kd += 0.3
-    wider = Column(name="colour", role="categorical", values=("red", "blue", "green", "grey"), shares=(0.4, 0.3, 0.2, 0.1))
+    wider = Column(
+        name="colour", role="categorical", values=("red", "blue", "green", "grey"), shares=(0.4, 0.3, 0.2, 0.1)
+    )
     size = Column(name="size", role="numeric", quantiles=NUMBER.quantiles)
     columns = TablePreprocessing(columns=(NUMBER, wider, size))
     old = network_builder(TablePreprocessing(columns=(NUMBER, COLOUR)), hidden=(8,))["tabular"]

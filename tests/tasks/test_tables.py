@@ -68,7 +68,13 @@ def codes(task: Task) -> set[str]:
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.json", "t.parquet"])
 def test_every_format_gives_the_same_task(written: Write, name: str) -> None:
     task = open_table(written(rows_of(), name), target="label")
-    assert roles(task) == {"key": "id", "size": "numeric", "colour": "categorical", "member": "boolean", "joined": "date"}
+    assert roles(task) == {
+        "key": "id",
+        "size": "numeric",
+        "colour": "categorical",
+        "member": "boolean",
+        "joined": "date",
+    }
     assert task.kind == "single-label" and task.classes == ("high", "low") and task.modality == "table"
     assert task.digest == open_table(written(rows_of(), "again.csv"), target="label").digest
     x_NK = encoded_rows(task.splits["train"].items, columns_of(task))
@@ -96,7 +102,7 @@ def test_a_query_on_sqlite(tmp_path: Path) -> None:
         open_table(path, target="label")
     with pytest.raises(DataError, match="no such column"):
         open_table(path, target="label", query="select age from people")
-    with pytest.raises(DataError, match="readonly|read-only|attempt to write|not authorized|gives none"):
+    with pytest.raises(DataError, match=r"readonly|read-only|attempt to write|not authorized|gives none"):
         open_table(path, target="label", query="delete from people")
 
 
@@ -150,7 +156,10 @@ def test_groups_stay_together_and_weights_are_kept(written: Write) -> None:
 
 def test_kinds_of_targets(written: Write) -> None:
     generator = np.random.default_rng(0)
-    rows = [{**row, "a": int(generator.integers(2)), "b": int(generator.integers(2)), "y": row["size"] ** 2} for row in rows_of()]
+    rows = [
+        {**row, "a": int(generator.integers(2)), "b": int(generator.integers(2)), "y": row["size"] ** 2}
+        for row in rows_of()
+    ]
     path = written(rows)
     assert open_table(path, target=["a", "b"]).kind == "multi-label"
     assert open_table(path, target="y").kind == "regression"

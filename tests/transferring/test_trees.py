@@ -89,7 +89,9 @@ def test_a_source_under_the_trees_helps_when_rows_are_few(tmp_path) -> None:
     scores = {}
     for use in ("alone", "column", "start"):
         model = tr.transfer(folder, few, method="trees", use=use)
-        scores[use] = np.mean(probabilities(model, test.splits["train"].items).argmax(1) == test.splits["train"].targets)
+        scores[use] = np.mean(
+            probabilities(model, test.splits["train"].items).argmax(1) == test.splits["train"].targets
+        )
     assert scores["start"] > scores["alone"] + 0.03
     kept = tr.transfer(folder, few, method="trees", use="start")
     again = tr.load(kept.save(tmp_path / "kept"))

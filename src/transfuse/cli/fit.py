@@ -17,6 +17,7 @@ from transfuse.training.options import Fit
 @click.option("--baseline/--no-baseline", default=True, help="Train from scratch too, to know what transfer bought.")
 @click.option("--refit", is_flag=True, help="Train the chosen model again on validation examples as well.")
 @click.option("--search", default=0, show_default=True, help="Trials of a search for the recipe of the fine-tuning.")
+@click.option("--source-data", type=click.Path(), help="Labelled rows of another population, for tables.")
 @click.option("--remember", is_flag=True, help="Keep in a probe what `update` and `forget` need: personal data.")
 @click.option("--name", help="Name of the model.")
 @click.option("--set", "settings", multiple=True, help="NAME=VALUE of the fine-tuning, such as layer_decay=0.7.")
@@ -30,7 +31,10 @@ def command(data: str, sources: tuple[str, ...], budget: str, out: str, form: st
     DATA is a folder of class folders (pictures, or .txt files), a CSV / JSON lines / Parquet table with a column of
     paths, of texts, or of plain values, an .npy / .npz file or a saved `datasets` directory.
     """
-    picked = {name: options.pop(name) for name in ("finetune", "baseline", "refit", "search", "remember", "name")}
+    picked = {
+        name: options.pop(name)
+        for name in ("finetune", "baseline", "refit", "search", "source_data", "remember", "name")
+    }
     fit_options, data_options, source_options = shared.sorted_options(options)
     with shared.running(quiet=quiet, budget=budget, resumable=True) as run:
         from transfuse.fitting.fit import fit

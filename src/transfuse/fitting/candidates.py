@@ -43,6 +43,8 @@ class Candidate:
     """Of a frozen source: its answers on the training split, by heads that were fitted without the example."""
     parts: tuple[Source, ...] = ()
     """The sources of a model that has several."""
+    learnt_from: str = "target"
+    """`both` when rows of a source population were learnt from beside the task's."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -58,6 +60,8 @@ class Candidate:
     def deciding(self) -> str:
         """Name of the metric that decides."""
         kind = self.validation.kind
+        if kind == "single-label" and self.model.modality == "table" and not self.balanced:
+            return "log_loss"  # says far more than accuracy where validation rows are few, as tables' mostly are
         return "balanced_accuracy" if self.balanced and kind == "single-label" else PRIMARY[kind]
 
     @property
@@ -65,7 +69,7 @@ class Candidate:
         """(score, minus loss) on the validation split: higher is better."""
         found = self.validation
         metrics = scored(found.kind, found.targets, found.outputs_NC, balanced=self.balanced)
-        return metrics["score"], -metrics["loss"]
+        return (-metrics["loss"] if self.deciding == "log_loss" else metrics["score"]), -metrics["loss"]
 
     @property
     def seconds(self) -> float:

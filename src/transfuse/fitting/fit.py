@@ -47,6 +47,7 @@ def fit(
     baseline: bool = True,
     refit: bool = False,
     search: int = 0,
+    source_data: Any = None,
     remember: bool = False,
     name: str | None = None,
     seed: int = 0,
@@ -66,6 +67,7 @@ def fit(
         refit: Train the chosen model on, with the validation examples too.
         search: Trials of a search for the recipe of the fine-tuning (rate, schedule, optimiser, loss, head, ...); 0 for
             none beyond the learning rate.
+        source_data: For tables: labelled rows of another population, of which the report says whether they help.
         remember: Keep, in a probe that is chosen, the sums that its head was made of, for `update` and `forget`.
         name: Name of the model.
         seed: Of splits, orders, augmentation and random weights.
@@ -89,7 +91,7 @@ def fit(
     found = told_apart(_found(sources, task.modality, trust_code, progress))
     try:
         if task.modality == "table":
-            table_fits.candidates(found, task, run, options, progress, network=finetune)
+            table_fits.candidates(found, task, run, options, progress, network=finetune, source_data=source_data)
         else:
             listed = shortlisted(found, task, run, progress, seed=seed)
             probed(listed, task, run, frozen, progress)

@@ -4,7 +4,9 @@ The linear model and the trees stand in every report: what a practitioner would 
 """
 
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from transfuse.core.errors import BudgetError
@@ -12,6 +14,7 @@ from transfuse.core.nouns import Source, Task
 from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import Assessment
 from transfuse.evaluating.compare import difference, in_words
+from transfuse.fitting import shift
 from transfuse.fitting.candidates import Candidate, made
 from transfuse.fitting.choosing import best
 from transfuse.fitting.progress import Progress
@@ -28,10 +31,22 @@ _PASSES = 60  # over the training rows, at most, for the network; it stops early
 
 
 def candidates(
-    found: Sequence[Source], task: Task, run: Run, options: Mapping[str, Any], progress: Progress, *, network: bool
+    found: Sequence[Source],
+    task: Task,
+    run: Run,
+    options: Mapping[str, Any],
+    progress: Progress,
+    *,
+    network: bool,
+    source_data: Any = None,
 ) -> None:
     """Every candidate for a table goes into `progress`; the fast ones first, so that a short budget gives a model."""
     earlier = [source for source in found if source.weights is not None]
+    population = None if source_data is None else shift.opened_source(source_data, task, task.seed)
+    kept = tempfile.TemporaryDirectory(prefix="transfuse-")  # as long as the candidates may be opened again
+    if population is not None:
+        progress.warnings += shift.drift(population, task)
+        earlier += shift.source_models(population, run, options, Path(kept.name), network=network)
     columns, fresh = unfitted("columns"), unfitted("network")
     shared = {name: value for name, value in options.items() if name in ("seed", "class_weights")}
     progress.candidates.append(made(columns, task, "probe", run=run, options=dict(shared), label="linear model"))
@@ -39,6 +54,8 @@ def candidates(
     attempt(columns, task, "trees", run, run.remaining() * 0.3, grown, progress)
     for source in earlier:
         _from_earlier(source, task, run, shared, grown, progress)
+    if population is not None:
+        shift.pooled(population, task, run, options, progress)
     if network and not progress.interrupted:
         trained = _training(task, options)
         for source in (s for s in earlier if "tabular" in s.builder and not progress.interrupted):
@@ -47,6 +64,7 @@ def candidates(
             same = {name: value for name, value in trained.items() if name not in ("layer_decay", "interpolate")}
             attempt(fresh, task, "scratch", run, run.remaining() * 0.8, same, progress)
     _decide(progress)
+    kept.cleanup()
 
 
 def _from_earlier(
@@ -83,8 +101,8 @@ def _decide(progress: Progress) -> None:
     progress.decide(
         "Which kind of model suits the table?", f"{scores} (validation).", f"{best(progress.candidates).name}."
     )
-    from_source = [c for c in progress.candidates if c.source.weights is not None]
-    alone = [c for c in progress.candidates if c.source.weights is None]
+    from_source = [c for c in progress.candidates if knows_more(c)]
+    alone = [c for c in progress.candidates if not knows_more(c)]
     if from_source and alone:
         a, b = best(from_source), best(alone)
         gap = difference(a.validation, b.validation, name=a.deciding)
@@ -93,20 +111,31 @@ def _decide(progress: Progress) -> None:
         progress.decide("Does the earlier table's model help?", f"{sentence} [validation]", answer)
 
 
+def knows_more(candidate: Candidate) -> bool:
+    """Whether it learnt from anything but the task's own rows."""
+    return candidate.source.weights is not None or candidate.learnt_from != "target"
+
+
 def findings(taken: Candidate, everyone: Sequence[Candidate], assessments: Mapping[str, Assessment]) -> list[str]:
     """What was chosen against the linear model and the trees, and what earlier tables bought, by paired differences."""
     metric = taken.deciding
-    fresh = [c for c in everyone if c.source.weights is None]
+    fresh = [c for c in everyone if not knows_more(c)]
     rivals = [c for c in fresh if c.method in ("probe", "trees") and c is not taken]
     said = []
     for rival in rivals:
         gap = difference(assessments[taken.name], assessments[rival.name], name=metric)
         said.append(in_words(taken.name, rival.name, metric, gap))
-    known = [c for c in everyone if c.source.weights is not None]
+    known = sorted((c for c in everyone if knows_more(c)), key=lambda c: c.score, reverse=True)
     if known and fresh:
-        a, b = best(known), best(fresh)
-        gap = difference(assessments[a.name], assessments[b.name], name=metric)
-        begin = "Transfer helped." if gap["low"] > 0 else "Transfer is not proven to help."
-        begin = "NEGATIVE TRANSFER." if gap["high"] < 0 else begin
-        said.insert(0, f"{begin} {in_words(a.name, b.name, metric, gap)}")
+        alone = best(fresh)
+        told = [_against(c, alone, assessments, metric) for c in known]
+        said = [*told, *said]
     return said
+
+
+def _against(candidate: Candidate, alone: Candidate, assessments: Mapping[str, Assessment], metric: str) -> str:
+    """What knowing more was worth against the best that knows the task's rows alone."""
+    gap = difference(assessments[candidate.name], assessments[alone.name], name=metric)
+    begin = "Transfer helped." if gap["low"] > 0 else "Transfer is not proven to help."
+    begin = "NEGATIVE TRANSFER." if gap["high"] < 0 else begin
+    return f"{begin} {in_words(candidate.name, alone.name, metric, gap)}"

@@ -19,7 +19,7 @@ from transfuse.weights.matching import Match, match
 
 
 class Boosted(nn.Module):
-    """`forest([x, of(x)]) + gain * of(x) + offset`, (B, K) to (B, O); without the last two when it does not start there."""
+    """`forest([x, of(x)]) + gain * of(x) + offset`, (B, K) to (B, O); the last two only when it starts there."""
 
     def __init__(self, of: nn.Module, forest: Forest, *, columns: int, outputs: int, starts: bool) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ def builder_of(body: Boosted, of: Mapping[str, Any], features: int) -> dict[str,
     """How it is built again; `of` builds the source's body, which gives `features` numbers."""
     trees, nodes = body.forest.left.shape  # type: ignore[misc]
     forest = body.forest
-    sizes = (forest.outputs, trees, nodes, forest.value.shape[1], len(forest.sets))  # type: ignore[arg-type]
+    sizes = (forest.outputs, trees, nodes, forest.value.shape[1], len(forest.sets))  # type: ignore[arg-type, index]
     facts = {"columns": body.columns, "starts": body.starts, "features": features, "outputs": len(body.gain)}  # type: ignore[arg-type]
     return {"boosted": {"of": dict(of), "forest": dict(zip(SIZES, map(int, sizes), strict=True)), **facts}}
 

@@ -52,7 +52,7 @@ def unfitted(name: str) -> Source:
 
 
 def suited(source: Source, task: Task) -> Source:
-    """The source for the columns of the task's table; sources of other modalities, and of these columns, as they are."""
+    """The source for the columns of the task's table; one of these columns, or of no table, as it is."""
     if task.modality != "table" or not isinstance(source.preprocessing, TablePreprocessing):
         return source
     if "columns" not in task.description:
@@ -136,7 +136,7 @@ def matched(source: Sequence[Column], table: Sequence[Column]) -> dict[str, Colu
 
 
 def overlap(a: Column, b: Column) -> float:
-    """How alike two columns are distributed, 0..1: shared mass of categories, or 1 minus the largest gap of the CDFs."""
+    """How alike two columns are, 0..1: shared mass of categories, or 1 minus the largest gap of the CDFs."""
     if a.role == "categorical":
         other = {_loose(value): share for value, share in zip(b.values, b.shares, strict=True)}
         return float(sum(min(s, other.get(_loose(v), 0.0)) for v, s in zip(a.values, a.shares, strict=True)))

@@ -10,6 +10,7 @@ leading part of every tensor, which is how it is carried over.
 Letters: B rows, K slots (numbers of a row), Q quantiles, d width of a slot, D features.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,7 +46,7 @@ class TabularBody(nn.Module):
         self.values = nn.ParameterList(torch.randn(_OTHERS + slots[place], width) * scale for place in categorical)
         sizes = [len(slots) * width, *hidden]
         layers: list[nn.Module] = []
-        for before, after in zip(sizes, sizes[1:], strict=False):
+        for before, after in itertools.pairwise(sizes):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
         self.layers = nn.Sequential(*layers)
 

@@ -60,8 +60,8 @@ def open_table(
 ) -> Task:
     """Open a table whose rows are examples.
 
-    `data`: a .csv, .tsv, .jsonl, .json or .parquet file; a folder with train / valid / test files of these kinds; the URL
-    or file of a database (`sqlite:///shop.db`, `duckdb:///shop.duckdb`, any of SQLAlchemy's); rows in memory (mappings
+    `data`: a .csv, .tsv, .jsonl, .json or .parquet file; a folder with train / valid / test files of these kinds; the
+    URL or file of a database (`sqlite:///shop.db`, `duckdb:///shop.duckdb`, any of SQLAlchemy's); rows in memory (mappings
     from column to value, a pyarrow table, or columns as a mapping); or a Task, which is returned as it is.
 
     target: column(s) to learn; guessed where there is no doubt. kind: guessed from the target, and stated.
@@ -109,7 +109,8 @@ def open_split(
 ) -> tuple[Examples, tuple[DataWarning, ...]]:
     """Labelled rows for evaluating a model that knows `classes`, with targets in the model's order.
 
-    Without `target`, columns that are called as the outputs, or the only one that holds nothing but classes, are. Data with splits of their own give the one
+    Without `target`, columns that are called as the outputs, or the only one that holds nothing but classes, are.
+    Data with splits of their own give the one
     asked for; others are taken whole.
     """
     if isinstance(data, Task):
@@ -240,7 +241,7 @@ def _read_folder(folder: Path) -> tuple[Read, np.ndarray]:
         raise DataError(f"'{folder}' must hold a table called train.csv (or .parquet, .jsonl), but holds none.")
     reads = {part: tables_reading.read_file(path) for part, path in files.items()}
     names = list(reads["train"].table.column_names)
-    for part, read in reads.items():
+    for _part, read in reads.items():
         lacking = [name for name in names if name not in read.table.column_names]
         if lacking:
             raise DataError(f"{read.place} must have the columns of {reads['train'].place}, but lacks '{lacking[0]}'.")
@@ -265,7 +266,7 @@ def listed(
     if given is not None:
         splits = np.array([SPLIT_NAMES[str(value).lower()] for value in small[given]])
     used = {wanted.group, wanted.weight, given}
-    columns = _guessing(table) if wanted.target is None else dict.fromkeys(table.column_names, [])
+    columns = _guessing(table) if wanted.target is None else {key: [] for key in table.column_names}
     names = target_columns(columns, wanted.target, used, read.place)
     guesses = tables_roles.roles_of(table, roles, {*used, *names})
     labels = [_labels(table.column(name)) for name in names]

@@ -1,8 +1,8 @@
 """Columns that give the target away: each alone, judged on folds that it was not fitted on.
 
-A column becomes at most 64 cells (quantiles or categories; one more for missing cells), and the mean target of a cell in
-the other folds is its prediction: AUC for classes, R² for numbers. Judged in this way an id predicts nothing, a near-copy
-of the target everything. Letters: N rows, C classes or target columns, G groups of cells.
+A column becomes at most 64 cells (quantiles or categories; one more for missing cells), and the mean target of a cell
+in the other folds is its prediction: AUC for classes, R² for numbers. Judged in this way an id predicts nothing, a
+near-copy of the target everything. Letters: N rows, C classes or target columns, G groups of cells.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,7 @@
 """Tables from files: CSV, TSV, JSON lines, JSON, Parquet, into one pyarrow table whose cells are as they were written.
 
-CSV cells stay texts: which columns are numbers is decided later, once, by their role. Trouble is named by row and column;
-row 1 is the first below the header. Letters: N rows, K columns.
+CSV cells stay texts: which columns are numbers is decided later, once, by their role. Trouble is named by row and
+column; row 1 is the first below the header. Letters: N rows, K columns.
 """
 
 import csv
@@ -63,12 +63,13 @@ def checked(read: Read) -> Read:
     if twice:
         places = [str(place + 1) for place, name in enumerate(names) if name == twice[0]]
         raise DataError(
-            f"{read.place} must name each column once, but columns {' and '.join(places)} are both '{twice[0]}'. Rename one."
+            f"{read.place} must name each column once, but columns {' and '.join(places)} are both '{twice[0]}'. Rename"
+            " one."
         )
     if len(names) < 2:
         raise DataError(
-            f"{read.place} must have a target column and at least one other, but has one column: '{names[0]}'. If there are"
-            f" more, they must be separated by one of {', '.join(map(repr, _DELIMITERS))}."
+            f"{read.place} must have a target column and at least one other, but has one column: '{names[0]}'. If"
+            f" there are more, they must be separated by one of {', '.join(map(repr, _DELIMITERS))}."
             if names
             else f"{read.place} must have columns, but has none."
         )
@@ -181,7 +182,7 @@ def _decoded(path: Path) -> tuple[str, tuple[DataWarning, ...]]:
             f"{path} must be UTF-8, but {where} is neither that nor Windows-1252. Save it as UTF-8."
         ) from None
     message = (
-        f"The file is not UTF-8 (first at {where}); it is taken as Windows-1252. Save it as UTF-8 if letters are wrong."
+        f"The file is not UTF-8 (first at {where}); it is taken as Windows-1252. Save it as UTF-8 if that is wrong."
     )
     return text, (DataWarning(code="encoding-guessed", message=message, places=(where,)),)
 

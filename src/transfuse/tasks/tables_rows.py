@@ -47,7 +47,9 @@ class Cells:
             same = next((known for known in self._encoded.values() if known.preprocessing == preprocessing), None)
             while len(self._encoded) >= _KEPT:
                 self._encoded.pop(next(iter(self._encoded)))
-            made = _Encoded.made(self.table, preprocessing) if same is None else replace(same, preprocessing=preprocessing)
+            made = (
+                _Encoded.made(self.table, preprocessing) if same is None else replace(same, preprocessing=preprocessing)
+            )
             self._encoded[id(preprocessing)] = made
         return self._encoded[id(preprocessing)]
 
@@ -117,11 +119,23 @@ def encoded_rows(items: Sequence[Any], preprocessing: TablePreprocessing) -> np.
         if len(groups) == 1:
             cells = next(iter(groups.values()))
             return cells.encoded(preprocessing, np.array([item.place for item in items]))
-        return np.concatenate([item.cells.encoded(preprocessing, np.array([item.place])) for item in items])
+        return _of_several(items, list(groups.values()), preprocessing)
     strange = next((item for item in items if not isinstance(item, Mapping)), None)
     if strange is not None:
         raise DataError(f"A row must be a mapping from column to value, but is {type(strange).__name__}.")
     return encoded(rows_in_memory(items).cells.table, preprocessing)
+
+
+def _of_several(items: Sequence[Row], tables: Sequence[Cells], preprocessing: TablePreprocessing) -> np.ndarray:
+    """Rows of several tables, in the order of the items."""
+    found: np.ndarray | None = None
+    for cells in tables:
+        mine = np.array([place for place, item in enumerate(items) if item.cells is cells])
+        x_NK = cells.encoded(preprocessing, np.array([items[place].place for place in mine]))
+        found = np.empty((len(items), x_NK.shape[1]), np.float32) if found is None else found
+        found[mine] = x_NK
+    assert found is not None
+    return found
 
 
 def rows_in_memory(items: Sequence[Mapping[str, Any]]) -> Rows:

@@ -87,9 +87,10 @@ def start(
     """
     opened = open_source(source, pretrained=pretrained, seed=fit.seed)
     own = opened.source_head
-    if pretrained and task.modality == "table" and head.kind == "linear" and isinstance(own, nn.Linear):
-        if task.kind != "regression" and answers_the_same(source, task):  # the same question of other people
-            return Start(opened=opened, network=Network(opened.body, own), probe=None, answers=True)
+    plain = pretrained and head.kind == "linear" and isinstance(own, nn.Linear) and task.kind != "regression"
+    if plain and task.modality == "table" and answers_the_same(source, task):  # the same question of other people
+        assert own is not None
+        return Start(opened=opened, network=Network(opened.body, own), probe=None, answers=True)
     probe = None
     if pretrained and head.kind == "linear":
         solved = probed(opened, task, fit=fit, run=run, depths=depths, solver="ridge")

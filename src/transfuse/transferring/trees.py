@@ -193,7 +193,7 @@ def _ways(way: str, data: _Data, below: _Below | None, plan: Growth, run: Run) -
         plan = replace(plan, monotone=plan.monotone and (*plan.monotone, *[0] * more),
                        contributions=plan.contributions and (*plan.contributions, *[1.0] * more))  # fmt: skip
     sizes = [plan.leaves] if plan.leaves else _LEAVES
-    found = []
+    found: list[_Grown] = []
     for leaves in sizes:
         if found and run.remaining() <= 0:
             break

@@ -1,0 +1,70 @@
+"""Two populations: what is aligned, what is weighted, and what the report says of it."""
+
+import numpy as np
+import pytest
+
+import transfuse as tr
+from transfuse.core.errors import DataError
+from transfuse.core.nouns import Task
+from transfuse.core.runs import Run
+from transfuse.fitting.shift import coral, drift, importance, opened_source, together
+from transfuse.tasks.tables import columns_of, open_table
+from transfuse.tasks.tables_rows import encoded_rows
+
+
+def people(count: int, mean: float, seed: int, turned: bool = False) -> Task:
+    """The answer rises with `x`, or falls where the population is `turned`."""
+    generator = np.random.default_rng(seed)
+    x = generator.normal(mean, 1, count)
+    value = (-x if turned else x) + 0.7 * generator.normal(size=count)
+    columns = {"x": x, "z": generator.normal(size=count), "y": np.where(value > 0, "yes", "no")}
+    return open_table(columns, target="y", name=f"people {seed}")
+
+
+def test_coral_gives_the_targets_mean_and_covariance() -> None:
+    generator = np.random.default_rng(0)
+    source = generator.normal(size=(4000, 3)) @ generator.normal(size=(3, 3)) + 5
+    target = generator.normal(size=(3000, 3)) @ generator.normal(size=(3, 3)) - 2
+    moved = coral(source, target, ridge=1e-9)
+    np.testing.assert_allclose(moved.mean(0), target.mean(0), atol=1e-9)
+    np.testing.assert_allclose(np.cov(moved.T), np.cov(target.T), atol=1e-6)
+
+
+def test_rows_like_the_targets_weigh_more() -> None:
+    source, task = people(600, 0.0, 0), people(300, 1.5, 1)
+    both = together(source, task)
+    weights_N = importance(source, task, both, Run())
+    count = len(task.splits["train"])
+    assert (weights_N[:count] == 1).all() and weights_N[count:].mean() == pytest.approx(1)
+    x_N = encoded_rows(both.splits["train"].items, columns_of(both))[count:, 0]
+    assert weights_N[count:][x_N > 1].mean() > 3 * weights_N[count:][x_N < 0].mean()
+
+
+def test_equal_populations_weigh_the_same() -> None:
+    source, task = people(600, 0.0, 0), people(300, 0.0, 1)
+    weights_N = importance(source, task, together(source, task), Run())
+    assert weights_N.std() < 0.3
+
+
+def test_drift_is_told_by_column() -> None:
+    places = drift(people(600, 0.0, 0), people(600, 1.5, 1))[0].places
+    assert places[0].startswith("x: overlap 0.") and "z: overlap 0.9" in places[1]
+
+
+def test_another_question_is_refused() -> None:
+    with pytest.raises(DataError, match="kind and classes"):
+        opened_source([{"x": float(k), "y": "abc"[k % 3]} for k in range(60)], people(100, 0, 0), 0)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_report_says_whether_the_source_helps(turned: bool) -> None:
+    task, source = people(150, 0.0, 1), people(2000, 0.0, 2, turned)
+    model = tr.fit(task, source_data=source, budget="2m", finetune=False)
+    said = [finding for finding in model.report.summary if "unchanged" in finding and "linear" not in finding]
+    assert any(finding.startswith("NEGATIVE TRANSFER") for finding in said) == turned
+    assert {"pooled trees of columns", "importance-weighted trees of columns", "CORAL linear model of columns"} <= {
+        row["model"] for row in model.report.rows
+    }
+    assert any(warning.code == "drift" for warning in model.report.warnings)
+    if turned:
+        assert "unchanged" not in model.provenance.method
