@@ -53,14 +53,14 @@ def test_drift_is_told_by_column() -> None:
 
 def test_another_question_is_refused() -> None:
     with pytest.raises(DataError, match="kind and classes"):
-        opened_source([{"x": float(k), "y": "abc"[k % 3]} for k in range(60)], people(100, 0, 0), 0)
+        opened_source([{"x": float(k * k % 17), "y": "abc"[k % 3]} for k in range(60)], people(100, 0, 0), 0)
 
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_the_report_says_whether_the_source_helps(turned: bool) -> None:
     task, source = people(150, 0.0, 1), people(2000, 0.0, 2, turned)
     model = tr.fit(task, source_data=source, budget="2m", finetune=False)
-    said = [finding for finding in model.report.summary if "unchanged" in finding and "linear" not in finding]
+    said = [finding for finding in model.report.summary if "unchanged of the source" in finding]
     assert any(finding.startswith("NEGATIVE TRANSFER") for finding in said) == turned
     assert {"pooled trees of columns", "importance-weighted trees of columns", "CORAL linear model of columns"} <= {
         row["model"] for row in model.report.rows

@@ -1,8 +1,8 @@
 """Boosted trees as a body of plain tensors: rows in, the summed scores of the trees out. No library that grew them.
 
 Every tree is a row of arrays; all trees walk down together. A row goes left where its number is at most the threshold,
-or its category is in the node's set of bits; missing cells go the way that the node says, categories that are missing or
-not known go right: LightGBM's rules (Ke et al., "LightGBM", NeurIPS 2017), so that scores are the same to rounding.
+or its category is in the node's set of bits; missing cells go the way that the node says, categories that are missing
+or not known go right: LightGBM's rules (Ke et al., "LightGBM", NeurIPS 2017), so that scores are the same to rounding.
 Letters: B rows, K numbers of a row, T trees, M nodes of a tree, L leaves, W words of all sets, O outputs.
 """
 

@@ -61,8 +61,8 @@ def open_table(
     """Open a table whose rows are examples.
 
     `data`: a .csv, .tsv, .jsonl, .json or .parquet file; a folder with train / valid / test files of these kinds; the
-    URL or file of a database (`sqlite:///shop.db`, `duckdb:///shop.duckdb`, any of SQLAlchemy's); rows in memory (mappings
-    from column to value, a pyarrow table, or columns as a mapping); or a Task, which is returned as it is.
+    URL or file of a database (`sqlite:///shop.db`, `duckdb:///shop.duckdb`, any of SQLAlchemy's); rows in memory
+    (mappings from column to value, a pyarrow table, or columns as a mapping); or a Task, which is returned as it is.
 
     target: column(s) to learn; guessed where there is no doubt. kind: guessed from the target, and stated.
     roles: `numeric`, `categorical`, `boolean`, `date`, `text` or `drop` by column, in place of the guess.

@@ -140,8 +140,8 @@ def _about_torn(path: Path, torn: list[Any], table: pa.Table) -> tuple[DataWarni
     spoken = [f"line {row.number}: {row.actual_columns} cells instead of {row.expected_columns}" for row in torn]
     if len(torn) > _TORN * (len(torn) + table.num_rows):
         raise DataError(
-            f"{path} must have {torn[0].expected_columns} cells in every row, as its header has, but {len(torn)} rows have"
-            f" not: {'; '.join(spoken[:3])}. Quote cells that hold the delimiter."
+            f"{path} must have {torn[0].expected_columns} cells in every row, as its header has, but {len(torn)} rows"
+            f" have not: {'; '.join(spoken[:3])}. Quote cells that hold the delimiter."
         )
     message = f"{len(torn)} rows have too many or too few cells and are left out."
     return (DataWarning(code="torn-row", message=message, places=tuple(spoken)),)
