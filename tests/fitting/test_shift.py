@@ -58,7 +58,7 @@ def test_another_question_is_refused() -> None:
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_the_report_says_whether_the_source_helps(turned: bool) -> None:
-    task, source = people(150, 0.0, 1), people(2000, 0.0, 2, turned)
+    task, source = people(400, 0.0, 1), people(2000, 0.0, 2, turned)
     model = tr.fit(task, source_data=source, budget="2m", finetune=False)
     said = [finding for finding in model.report.summary if "unchanged of the source" in finding]
     assert any(finding.startswith("NEGATIVE TRANSFER") for finding in said) == turned

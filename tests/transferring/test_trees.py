@@ -71,6 +71,17 @@ def test_feature_weights_and_class_weights() -> None:
     assert answers[0].sum() > answers[1].sum()
 
 
+def test_trees_repeat_themselves() -> None:
+    task = table()
+    one, again = (tr.transfer("table:columns", task, method="trees").network.state_dict() for _ in range(2))
+    assert all(np.array_equal(tensor, again[name]) for name, tensor in one.items())
+
+
+def test_pictures_have_no_trees(photos) -> None:
+    with pytest.raises(UsageError, match="`trees` are for tables"):
+        tr.transfer("builtin", tr.task(photos), method="trees")
+
+
 def test_wrong_options_are_explained() -> None:
     task = table(100)
     with pytest.raises(UnknownName, match="noise"):
