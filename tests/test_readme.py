@@ -8,6 +8,7 @@ import io
 import re
 import shlex
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def command_with_stand_ins(line: str) -> list[str]:
     line = re.sub(r"hf:\S+", "tiny", re.sub(r"timm:\w+", "random:timm:test_resnet", line))
     words = shlex.split(line, comments=True)[1:]
     words = [path for word in words for path in (sorted(map(str, Path().glob(word))) if "*" in word else [word])]
-    if texts:
+    if texts or (any(".csv" in word or "sqlite" in word for word in words) and words[0] == "fit"):
         return [*words, *SHORT[2:]]
     return [*words, *{"fit": SHORT, "transfer": SHORT, "rank": SHORT[:2]}.get(words[0], ())]
 
@@ -69,6 +70,20 @@ def write_pictures(folder: Path, count: int, suffix: str, colour: tuple[int, int
         Image.fromarray(picture).save(folder / f"{number}{suffix}")
 
 
+def write_tables(folder: Path) -> None:
+    """adult.csv, here.csv, elsewhere.csv, new.csv, people.csv and shop.db: an answer that follows from two columns."""
+    generator = np.random.default_rng(0)
+    rows = [(int(age), job, "high" if age + 20 * (job == "b") > 50 else "low") for age, job in zip(
+        generator.integers(18, 80, 120), generator.choice(["a", "b"], 120), strict=True)]  # fmt: skip
+    text = "age,job,income\n" + "".join(f"{age},{job},{income}\n" for age, job, income in rows)
+    for name in ("adult", "here", "elsewhere", "new", "people"):
+        (folder / f"{name}.csv").write_text(text)
+    with contextlib.closing(sqlite3.connect(folder / "shop.db")) as connection:
+        connection.execute("create table orders (size real, zip text, returned text)")
+        connection.executemany("insert into orders values (?, ?, ?)", [(a, f"1{j}", i) for a, j, i in rows])
+        connection.commit()
+
+
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory, tiny_networks: dict[str, Path]) -> Iterator[Path]:
     """The working folder that the README supposes: photos/, cat.jpg, more/*.jpg, intents.csv and other texts."""
@@ -81,13 +96,14 @@ def desk(tmp_path_factory: pytest.TempPathFactory, tiny_networks: dict[str, Path
     (folder / "intents.csv").write_text("text,label\n" + "\n".join(map(",".join, zip(*sentences(20), strict=True))))
     (folder / "note.txt").write_text("warm rain and wind")
     (folder / "elsewhere.txt").write_text("xyzzy plugh\nqux frobnicate\n")
+    write_tables(folder)
     shutil.copytree(tiny_networks["bert"], folder / "tiny")
     with contextlib.chdir(folder):
         yield folder
 
 
 def test_the_readme_has_what_is_tested_here():
-    assert len(COMMANDS) == 10 and len(MAKE) == 2 and len(blocks("python")) == 1
+    assert len(COMMANDS) == 15 and len(MAKE) == 2 and len(blocks("python")) == 1
     assert len(COMMANDS) + len(MAKE) == len(lines())
 
 

@@ -93,11 +93,7 @@ def fit(
         if task.modality == "table":
             table_fits.candidates(found, task, run, options, progress, network=finetune, source_data=source_data)
         else:
-            listed = shortlisted(found, task, run, progress, seed=seed)
-            probed(listed, task, run, frozen, progress)
-            fuse(task, run, options, progress)
-            if finetune:
-                train(task, run, options, progress, baseline=baseline, search=search)
+            _tried(found, task, run, (options, frozen), progress, finetune=finetune, baseline=baseline, search=search)
     except KeyboardInterrupt:
         progress.interrupted = True
         if not progress.candidates:
@@ -125,6 +121,22 @@ def fit(
     )  # fmt: skip
     model = replace(taken.model, name=name or f"{task.name} ({taken.name})", provenance=step)
     return replace(model, **evidence(model, taken, progress, task, command=command, budget=limit, run=run))
+
+
+def _tried(
+    found: Sequence[Source],
+    task: Task,
+    run: Run,
+    options: tuple[dict[str, Any], dict[str, Any]],
+    progress: Progress,
+    **wanted: Any,
+) -> None:
+    """Candidates for pictures and texts; `options` are those of the training and of the probes."""
+    listed = shortlisted(found, task, run, progress, seed=options[0]["seed"])
+    probed(listed, task, run, options[1], progress)
+    fuse(task, run, options[0], progress)
+    if wanted.pop("finetune"):
+        train(task, run, options[0], progress, **wanted)
 
 
 def _found(
