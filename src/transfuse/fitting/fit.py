@@ -18,7 +18,7 @@ from transfuse.core.nouns import DataWarning, Model, Source, Step, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
 from transfuse.fitting import tables as table_fits
-from transfuse.fitting.advice import about_abstaining, about_labels
+from transfuse.fitting.advice import advice
 from transfuse.fitting.choosing import chosen
 from transfuse.fitting.probes import fuse, leading, probed, shortlisted
 from transfuse.fitting.progress import Progress
@@ -101,7 +101,7 @@ def fit(
     taken, decision = chosen(progress.candidates)
     progress.decisions.append(decision)
     if not progress.interrupted:
-        progress.notes += [*about_labels(leading(progress), task, seed=seed, run=run), *about_abstaining(taken)]
+        progress.notes += advice(leading(progress), taken, task, seed=seed, run=run)
     if refit and taken.method in ("trees", "unchanged"):
         progress.warn("not-refitted", f"{taken.name} stops by the validation rows, so it is not refitted on them.")
     elif refit and not progress.interrupted:

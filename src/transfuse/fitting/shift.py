@@ -22,7 +22,6 @@ from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
 from transfuse.fitting.candidates import Candidate, made, measured
 from transfuse.fitting.progress import Progress
-from transfuse.fitting.refitting import joined
 from transfuse.predicting.folder import save
 from transfuse.probing.heads import fit_head
 from transfuse.sources.extraction import features
@@ -30,6 +29,7 @@ from transfuse.sources.network import Network
 from transfuse.sources.opening import open_source
 from transfuse.sources.references import find
 from transfuse.sources.table_sources import changes, matched, overlap, suited, unfitted
+from transfuse.tasks.joining import concatenated
 from transfuse.tasks.tables import columns_of, open_table
 from transfuse.training.options import Fit
 from transfuse.transferring.outcome import HeadShape, Outcome
@@ -122,7 +122,7 @@ def together(source: Task, task: Task) -> Task:
     columns = TablePreprocessing(columns=tuple(column for column in union if column.name in names))
     if not columns.columns:
         raise DataError("The source's rows must share columns with the target's, but share none of one name and role.")
-    train = joined(task.splits["train"], source.splits["train"])
+    train = concatenated(task.splits["train"], source.splits["train"])
     return replace(
         task,
         splits={**task.splits, "train": train},

@@ -20,8 +20,8 @@ from transfuse.core.errors import DataError, ModelError, SourceError, UsageError
 from transfuse.core.nouns import DataWarning, TextPreprocessing
 from transfuse.core.provenance import plain
 from transfuse.sources.inputs import PADDING
-from transfuse.tasks.split_tables import TABLES
 from transfuse.tasks.reading import digest_of, text_of
+from transfuse.tasks.split_tables import TABLES
 from transfuse.tasks.texts import texts_in
 
 FILE = "tokenizer.json"

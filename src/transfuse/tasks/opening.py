@@ -124,9 +124,9 @@ def _is_rows(array: np.ndarray) -> bool:
 def _of_folder(folder: Path, target: str | Sequence[str] | None) -> tuple[Modality, str]:
     if is_saved(folder):
         return _of_saved(folder)
-    train = next((path for path in sorted(folder.glob("train*.*")) if path.suffix.lower() in TABLES), None)
-    if train is not None and not any(path.is_dir() for path in folder.iterdir()):
-        return "table", f"a folder with {train.name}"
+    if tables := split_tables(folder):
+        modality, why = _of_table(tables["train"], target)
+        return modality, f"{why} ({tables['train'].name})"
     names = [path.suffix.lower() for path in islice(folder.rglob("*"), 20 * _LOOKED_AT) if path.is_file()]
     texts, pictures = sum(name == ".txt" for name in names), sum(name in SUFFIXES for name in names)
     if texts > pictures:
