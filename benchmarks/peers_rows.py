@@ -1,4 +1,4 @@
-"""`transfuse fit` against AutoGluon (tables) and SetFit (few-shot texts): the same rows and threads, one after the other.
+"""`transfuse fit` against AutoGluon (tables) and SetFit (few-shot texts): same rows, same threads, one after the other.
 
     python benchmarks/peers_rows.py table FOLDER --target label --env v-ag/bin/python --budget 60
     python benchmarks/peers_rows.py text FOLDER --per-class 10 --encoder MINILM --env v-setfit/bin/python --budget 300
