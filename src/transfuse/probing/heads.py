@@ -154,9 +154,13 @@ def logits(head: Head, x_ND: np.ndarray) -> Array:
     return x_ND @ head.weight_CD.T + head.bias_C
 
 
+_TIE = 1e-4
+"""Share of a score below which a difference says nothing: heads that are both right everywhere differ by rounding."""
+
+
 def _better(one: Head, other: Head) -> Head:
     """The head of the lower score, `one` on a tie, with both paths."""
-    winner = other if other.score < one.score * (1 - 1e-9) else one
+    winner = other if other.score < one.score * (1 - _TIE) else one
     fields = {name: getattr(winner, name) for name in winner.__dataclass_fields__}
     return Head(**{**fields, "path": one.path + other.path})
 
