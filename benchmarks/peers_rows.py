@@ -66,7 +66,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _transfuse(given: argparse.Namespace, folder: Path) -> tuple[list[str], float]:
-    command = [sys.executable, "-m", "transfuse.cli.main"]
+    command = [str(Path(sys.executable).with_name("transfuse"))]
     model = folder / "model"
     fit = ["fit", str(folder), "--target", given.target, "--budget", f"{given.budget}s", "--seed", str(given.seed)]
     fit += ["--source", str(given.encoder)] if given.encoder else []
