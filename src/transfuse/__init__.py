@@ -21,6 +21,7 @@ _PUBLIC_VERBS = (
     "features",
     "fit",
     "forget",
+    "fuse",
     "load",
     "predict",
     "rank",
@@ -28,6 +29,7 @@ _PUBLIC_VERBS = (
     "task",
     "transfer",
     "update",
+    "verify",
 )
 _ESTIMATORS = {
     "TransferClassifier": "transfuse.fitting.estimators:TransferClassifier",

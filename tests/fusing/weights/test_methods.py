@@ -184,7 +184,10 @@ def test_unknown_options_and_methods_name_the_nearest():
         merged("dare-ties", [torch.ones(2)], torch.zeros(2))
 
 
-@given(st.lists(st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False), min_size=1, max_size=300), st.integers(1, 300))
+@given(
+    st.lists(st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False), min_size=1, max_size=300),
+    st.integers(1, 300),
+)
 @settings(max_examples=60, deadline=None)
 def test_magnitudes_are_those_of_sorting(values, rank):
     rank = min(rank, len(values))

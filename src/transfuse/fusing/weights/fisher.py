@@ -1,4 +1,4 @@
-"""Σ w·(F+floor)·x / Σ w·(F+floor). Matena and Raffel, "Merging models with Fisher-weighted averaging", arXiv 2111.09832.
+"""Σ w·(F+floor)·x / Σ w·(F+floor). Matena and Raffel, "Merging with Fisher-weighted averaging", arXiv 2111.09832.
 
 F is the diagonal Fisher information of every parent, given as tensors of the same names. MergeLM's variant, weights
 divided by the norm of each parent's F over the whole model, is to be given as `weight`.

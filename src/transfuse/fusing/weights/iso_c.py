@@ -1,6 +1,7 @@
 """All singular values of Σ task vectors made equal. Marczak et al., "No task left behind" (Iso-C), arXiv 2502.04959.
 
-Matrices only; of other tensors the mean task vector is added, as published. Letters: O outputs, I inputs, K = min(O, I).
+Matrices only; of other tensors the mean task vector is added, as published.
+Letters: O outputs, I inputs, K = min(O, I).
 """
 
 from collections.abc import Sequence

@@ -6,6 +6,7 @@ files are sharded change a bit. Letters: P parents, R rows.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations_with_replacement
 from typing import Any
 
@@ -16,7 +17,15 @@ from transfuse.core.errors import WeightsError
 from transfuse.fusing.weights import trimming
 from transfuse.fusing.weights.masks import BLOCK, drawing
 from transfuse.fusing.weights.methods import METHODS, Compat, Form
-from transfuse.fusing.weights.options import engine_options, function_of, per_parent, require_known, require_parents, settled
+from transfuse.fusing.weights.options import (
+    engine_options,
+    function_of,
+    per_parent,
+    require_known,
+    require_parents,
+    settled,
+)
+from transfuse.fusing.weights.ties import within
 from transfuse.fusing.weights.vectors import Draw, weighted_sum
 
 Read = Callable[[int, int], torch.Tensor]
@@ -92,7 +101,7 @@ def merged(
 def reading(tensor: torch.Tensor) -> Read:
     """A tensor in memory as something to read in blocks."""
     flat = tensor.reshape(-1)
-    return lambda start, stop: finite(flat[start:stop].to(torch.float32))
+    return lambda start, stop: finite(flat[start:stop].to(torch.float32, copy=True))
 
 
 def finite(block: torch.Tensor) -> torch.Tensor:
@@ -245,13 +254,16 @@ def _bounds(
     if survey is not None and options.get("trim") == "model":
         return [survey.bounds[i, options["density"][i]] for i in indices]
     n = operands.count
-    return [trimming.bounds(lambda i=i: _deltas(operands, i), n, trimming.ranks(method, options, i, n)) for i in indices]  # type: ignore[misc]
+    wanted = [trimming.ranks(method, options, i, n) for i in indices]
+    return [trimming.bounds(partial(_deltas, [operands], i), n, wanted[i]) for i in indices]
 
 
-def _deltas(operands: Operands, parent: int) -> Iterator[torch.Tensor]:
-    assert operands.base is not None
-    for start, stop in _ranges(operands.count):
-        yield operands.parents[parent](start, stop) - operands.base(start, stop)
+def _deltas(tensors: Sequence[Operands], parent: int) -> Iterator[torch.Tensor]:
+    """The task vector of a parent, block after block, tensor after tensor."""
+    for operands in tensors:
+        assert operands.base is not None
+        for start, stop in _ranges(operands.count):
+            yield operands.parents[parent](start, stop).sub_(operands.base(start, stop))
 
 
 def surveyed(tensors: Sequence[tuple[Operands, Mapping[str, Any]]]) -> Survey:
@@ -263,7 +275,7 @@ def surveyed(tensors: Sequence[tuple[Operands, Mapping[str, Any]]]) -> Survey:
             group = [operands for operands, options in tensors if options["density"][i] == density]
             n = sum(operands.count for operands in group)
             wanted = trimming.ranks("ties", {"density": [density] * parents, "trim": "model"}, i, n)
-            found[i, density] = trimming.bounds(lambda i=i, g=group: (d for o in g for d in _deltas(o, i)), n, wanted)  # type: ignore[misc]
+            found[i, density] = trimming.bounds(partial(_deltas, group, i), n, wanted)
     return Survey(bounds=found, tie=_majority(tensors, found))
 
 
@@ -271,8 +283,6 @@ def _majority(
     tensors: Sequence[tuple[Operands, Mapping[str, Any]]], bounds: Mapping[tuple[int, float], tuple[float, float]]
 ) -> float:
     """The sign that most elements of the model elect; positive when there is none."""
-    from transfuse.fusing.weights.ties import within
-
     votes = 0.0
     for operands, options in tensors:
         kept = [bounds[i, options["density"][i]] for i in range(len(operands.parents))]

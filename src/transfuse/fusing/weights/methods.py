@@ -12,7 +12,7 @@ Compat = Literal["published", "mergekit"]
 Form = Literal["coefficients", "gram", "rows-gram", "elements", "trimmed", "rows", "whole"]
 """What a method sees at once.
 
-`coefficients` and `gram` give numbers c, and the result is Σ c·x (or base + Σ c·(x − base)): the second kind wants
+`coefficients` and `gram` give numbers c, and the result is Σ c·x (or base + Σ c·(x - base)): the second kind wants
 the inner products of the parents first, `rows-gram` those of every row. `elements` sees any block of a tensor,
 `rows` whole rows, `trimmed` a block and the bounds between which differences are kept, `whole` all of a tensor.
 """

@@ -15,8 +15,7 @@ def model_stock(gram_PPR: np.ndarray, *, filter_wise: bool = False) -> np.ndarra
     n = len(gram_PPR)
     norm_PR = np.stack([np.sqrt(gram_PPR[i, i]) for i in range(n)])
     pairs = [
-        np.clip(gram_PPR[i, j] / np.maximum(norm_PR[i] * norm_PR[j], 1e-6), -1, 1)
-        for i, j in combinations(range(n), 2)
+        np.clip(gram_PPR[i, j] / np.maximum(norm_PR[i] * norm_PR[j], 1e-6), -1, 1) for i, j in combinations(range(n), 2)
     ]
     cosine_R = np.mean(pairs, axis=0)
     denominator_R = 1 + (n - 1) * cosine_R

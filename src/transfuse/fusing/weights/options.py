@@ -67,6 +67,7 @@ def require_known(method: str, names: Sequence[str]) -> None:
             raise unknown(f"option of '{method}'", name, own_options(method))
 
 
+@cache
 def default(method: str, name: str, compat: str) -> Any:
     """What an option is when nobody sets it."""
     if compat == "mergekit" and name in METHODS[method].mergekit:
