@@ -19,11 +19,9 @@ from transfuse.core.nouns import Report
 from transfuse.core.runs import Run
 from transfuse.core.tables import chosen
 from transfuse.fusing import engine, record
-from transfuse.fusing.accepting import accepted
 from transfuse.fusing.checkpoints import Checkpoint, open_checkpoint
 from transfuse.fusing.copying import copy_beside
 from transfuse.fusing.kinship import Kinship, kinships, require_related
-from transfuse.fusing.models import as_model, require_alike
 from transfuse.fusing.planning import Plan, planned
 from transfuse.fusing.recipes import Recipe, read_recipe, recipe_of
 from transfuse.fusing.telling import needs, told
@@ -144,6 +142,10 @@ def _preflight(recipe: Recipe, *, missing: str, force: bool, threads: int | None
         raise UsageError(f"`{recipe.method}` must be given `statistics` ({wanted}), one file for each parent.")
     documents = {path: c.document for path, c in checkpoints.items() if c.document is not None}
     if len(documents) == len(checkpoints):
+        from transfuse.fusing.models import (
+            require_alike,
+        )  # networks, data and metrics: seconds that bare files need not
+
         require_alike(documents)
     plan = planned(recipe, checkpoints, {path: open_checkpoint(path) for path in given}, missing=missing)  # type: ignore[arg-type]
     related: list[Kinship] = []
@@ -232,7 +234,8 @@ def _carried_out(order: _Order, folder: Path, *, on: Any, shard_bytes: int, trus
     written = record.document(order.recipe, order.plan, parents, results)
     result = work / "result"
     if order.models:
-        report = _as_model(order, report, written, result, on=on, started=started, trust_code=trust_code, run=run)
+        report = _as_model(order, report, written, work, on=on, started=started, trust_code=trust_code, run=run)
+        result = work / "saved"
     else:
         _beside(order, result, report, written)
     atomic.put_folder(result, target)
@@ -258,24 +261,33 @@ def _as_model(
     order: _Order,
     report: Report,
     written: Mapping[str, Any],
-    result: Path,
+    work: Path,
     *,
     on: Any,
     started: float,
     trust_code: bool,
     run: Run,
 ) -> Report:
-    """The merged tensors as a saved Model in the same folder; on data, the better of it and its best parent."""
+    """The merged tensors as a saved Model in `saved`; on data, the better of it and its best parent."""
+    from transfuse.fusing.models import as_model
+
     model, parents = as_model(
-        order.recipe, result / engine.SINGLE, order.models, seconds=time.monotonic() - started, trust_code=trust_code
+        order.recipe,
+        work / "result" / engine.SINGLE,
+        order.models,
+        seconds=time.monotonic() - started,
+        trust_code=trust_code,
     )
     kept = True
     if on is not None:
+        from transfuse.fusing.accepting import accepted
+
         model, report, kept, changed = accepted(model, parents, on, report, run=run)
         written = {**written, "re-estimated": changed}
-    replace(model, report=report).save(result)
+    shutil.rmtree(work / "saved", ignore_errors=True)
+    saved = replace(model, report=report).save(work / "saved")
     if kept:
-        _write_record(result, _with_result(written, result))
+        _write_record(saved, _with_result(written, saved))
     return report
 
 

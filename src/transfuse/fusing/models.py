@@ -22,7 +22,7 @@ from transfuse.weights.files import read_tensors
 from transfuse.weights.matching import load_into
 
 _SAME = ("modality", "kind", "classes", "builder", "head", "preprocessing", "target_scale")
-_LABELS = {"target_scale": "scale of targets", "builder": "network"}
+_LABELS = {"target_scale": "scale of targets", "builder": "network", "classes": "list of classes"}
 
 
 def require_alike(documents: Mapping[str, Mapping[str, Any]]) -> None:

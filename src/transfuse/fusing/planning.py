@@ -176,7 +176,9 @@ def _work(
     if not entries[0].dtype.is_floating_point:
         return _copied(name, first, "holds whole numbers, which are not averaged")
     if absent:
-        return _incomplete(name, entries[0], absent, checkpoints, missing)
+        known = checkpoints[parents[0].path].entries
+        spare = [other for other in checkpoints[absent[0]].entries if other not in known]
+        return _incomplete(name, entries[0], absent, spare, missing)
     _require_shape(name, (*entries, *([base] if base else [])))
     if first.count == 0:
         return _copied(name, first, "has no elements")
@@ -224,15 +226,14 @@ def _copied(name: str, entry: Entry, why: str) -> Work:
     return Work(name=name, dtype=entry.dtype, shape=entry.shape, fate="copied", reason=why, entries=(entry,))
 
 
-def _incomplete(
-    name: str, entry: Entry, absent: Sequence[str], checkpoints: Mapping[str, Checkpoint], missing: Missing
-) -> Work | str:
+def _incomplete(name: str, entry: Entry, absent: Sequence[str], spare: Sequence[str], missing: Missing) -> Work | str:
+    """`spare`: names that the parent has and the others have not, one of which may be a misspelling."""
     told = f"is not in {', '.join(absent)}"
     if missing == "copy":
         return _copied(name, entry, told)
     if missing == "drop":
         return told
-    near = difflib.get_close_matches(name, checkpoints[absent[0]].entries, n=1, cutoff=0.7)
+    near = difflib.get_close_matches(name, spare, n=1, cutoff=0.7)
     hint = f" Did you mean '{near[0]}' there?" if near else ""
     raise WeightsError(
         f"Every parent must have the tensor '{name}', but it {told}.{hint} Say missing=copy to take it as it is, or"
