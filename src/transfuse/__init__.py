@@ -21,6 +21,7 @@ _PUBLIC_VERBS = (
     "features",
     "fit",
     "forget",
+    "fuse",
     "load",
     "perplexity",
     "predict",
@@ -29,6 +30,7 @@ _PUBLIC_VERBS = (
     "task",
     "transfer",
     "update",
+    "verify",
 )
 _ESTIMATORS = {
     "TransferClassifier": "transfuse.fitting.estimators:TransferClassifier",

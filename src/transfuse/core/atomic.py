@@ -28,7 +28,7 @@ def writing_file(path: Path) -> Iterator[Path]:
 
     A link is followed, so that what it points to is replaced. Raises `StorageError`.
     """
-    with _explained(path):
+    with explained(path):
         path = Path(path).resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
@@ -51,7 +51,7 @@ def writing_folder(path: Path) -> Iterator[Path]:
 
     A link is followed, so that what it points to is replaced. Raises `StorageError`.
     """
-    with _explained(path):
+    with explained(path):
         path = Path(path).resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
@@ -68,9 +68,23 @@ def writing_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def put_folder(part: Path, path: Path) -> None:
+    """Make a finished folder the folder `path`, whole, as `writing_folder` does with its own: for work that resumes.
+
+    `part` must lie on the same disk. Raises `StorageError`.
+    """
+    with explained(path):
+        path = Path(path).resolve()
+        for item in sorted(part.rglob("*"), reverse=True):
+            _sync(item)
+        _sync(part)
+        _replace_folder(part, path)
+        _sync(path.parent)
+
+
 def require_writable(path: Path) -> None:
     """Raise `StorageError` now when `path` cannot be written: asked before work of which the result would be lost."""
-    with _explained(path):
+    with explained(path):
         path = Path(path).resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()
@@ -135,7 +149,7 @@ def _umask() -> int:
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals into one error that says what to do; nothing was replaced."""
     try:
         yield

@@ -13,6 +13,8 @@ VERBS = {
     "drift": "transfuse.checking.drift:drift",
     "rank": "transfuse.ranking.rank:rank",
     "transfer": "transfuse.transferring.transfer:transfer",
+    "fuse": "transfuse.fusing.fuse:fuse",
+    "verify": "transfuse.fusing.verify:verify",
     "fit": "transfuse.fitting.fit:fit",
     "update": "transfuse.transferring.update:update",
     "forget": "transfuse.transferring.forget:forget",

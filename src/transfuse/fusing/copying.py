@@ -1,0 +1,43 @@
+"""What goes with the weights: configuration and tokenizer of one parent, adjusted to the result. Code is not copied."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transfuse.fusing.checkpoints import Checkpoint
+from transfuse.fusing.recipes import Recipe
+
+_SUFFIXES = (".json", ".txt", ".model", ".jinja", ".vocab", ".merges")
+_NOT = ("fusion.json", "report.json", "model.json")
+_LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+_LARGEST = 200 * 2**20
+
+
+def copy_beside(recipe: Recipe, origin: Checkpoint, folder: Path) -> list[str]:
+    """Copy the other files of a parent into the result; their names."""
+    if origin.folder is None:
+        return []
+    copied = []
+    for file in sorted(origin.folder.iterdir()):
+        wanted = file.suffix in _SUFFIXES and not file.name.endswith(".index.json") and file.name not in _NOT
+        if wanted and file.is_file() and file.stat().st_size <= _LARGEST:
+            shutil.copyfile(file, folder / file.name)
+            copied.append(file.name)
+    if "config.json" in copied:
+        _adjust(recipe, folder / "config.json")
+    return copied
+
+
+def _adjust(recipe: Recipe, path: Path) -> None:
+    """Number of layers and type of the result."""
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return
+    spans = [piece.parts[0].layers for piece in recipe.slices]
+    layers = sum(span[1] - span[0] for span in spans if span)
+    changes: dict[str, Any] = {name: layers for name in _LAYERS if layers and name in config}
+    changes |= {name: recipe.dtype for name in ("torch_dtype", "dtype") if recipe.dtype and name in config}
+    if changes:
+        path.write_text(json.dumps({**config, **changes}, indent=2), encoding="utf-8")

@@ -1,0 +1,40 @@
+"""Which tensors of a fusion are finished, so that a killed run goes on where it stopped.
+
+One line of JSON a tensor with the digest of its bytes; the first line names the recipe and the parents as they were.
+A line is believed only when the bytes in the unfinished file still have its digest.
+"""
+
+import json
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+
+class Journal:
+    """The journal of one output; lines are added by several threads."""
+
+    def __init__(self, path: Path, identity: str) -> None:
+        self.path, self.identity = path, identity
+        self._lock = threading.Lock()
+
+    def finished(self) -> Mapping[str, str] | None:
+        """Digests by tensor of an earlier run of the same fusion; None when it was another, or none."""
+        if not self.path.is_file():
+            return None
+        lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]  # a torn last line is none
+        try:
+            if not lines or json.loads(lines[0]) != {"fusion": self.identity}:
+                return None
+            return {line["tensor"]: line["digest"] for line in map(json.loads, lines[1:])}
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def begin(self) -> None:
+        """Start anew."""
+        self.path.write_text(json.dumps({"fusion": self.identity}) + "\n", encoding="utf-8")
+
+    def add(self, name: str, digest: str) -> None:
+        """A tensor is written."""
+        line = json.dumps({"tensor": name, "digest": digest}) + "\n"
+        with self._lock, self.path.open("a", encoding="utf-8") as stream:
+            stream.write(line)

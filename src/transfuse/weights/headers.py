@@ -1,0 +1,120 @@
+"""What lies where in a safetensors file, from its header alone, and its tensors read in pieces.
+
+The header is checked as the gate checks it (size, names told once) and further: every tensor must lie within the file,
+be as large as its shape says, and overlap no other. Nothing but the header is read before a tensor is asked for.
+Format: https://huggingface.co/docs/safetensors (length, JSON header, data).
+"""
+
+import json
+import math
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transfuse.core.errors import UnsafeFile, WeightsError
+
+CODES: Mapping[str, torch.dtype] = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""Types by their names in safetensors."""
+NAMES = {dtype: code for code, dtype in CODES.items()}
+_LARGEST = 100 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One tensor, in a file or in memory."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    path: Path | None = None
+    start: int = 0
+    """Byte of the file where its data begin."""
+    tensor: torch.Tensor | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of its data."""
+        return self.count * self.dtype.itemsize
+
+
+def read_header(path: Path) -> dict[str, Entry]:
+    """Every tensor of the file. Raises `WeightsError` or `UnsafeFile`."""
+    try:
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            (length,) = struct.unpack("<Q", stream.read(8).ljust(8, b"\0"))
+            if not 2 <= length <= min(_LARGEST, size - 8):
+                raise WeightsError(f"'{path}' is broken: its header says {length} bytes. Fetch it again.")
+            header = json.loads(stream.read(length), object_pairs_hook=_told_once)
+        header.pop("__metadata__", None)
+        found = {name: _entry(name, facts, path, 8 + length) for name, facts in header.items()}
+    except OSError as error:
+        raise WeightsError(f"'{path}' cannot be read: {error.strerror}. Give the path of a weights file.") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"'{path}' is broken: its header is no list of tensors ({error}). Fetch it again.") from None
+    _require_apart(found, size, path)
+    return found
+
+
+def _told_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if len(set(names)) != len(names):
+        raise UnsafeFile("The safetensors header names one tensor twice, so two readers could see different weights.")
+    return dict(pairs)
+
+
+def _entry(name: str, facts: Mapping[str, Any], path: Path, data: int) -> Entry:
+    if facts["dtype"] not in CODES:
+        raise WeightsError(f"'{path}': tensor '{name}' has type {facts['dtype']}, which is not read. Convert it first.")
+    start, stop = (int(offset) for offset in facts["data_offsets"])
+    shape = tuple(int(side) for side in facts["shape"])
+    entry = Entry(name=name, dtype=CODES[facts["dtype"]], shape=shape, path=path, start=data + start)
+    if start < 0 or any(side < 0 for side in shape) or stop - start != entry.nbytes:
+        raise UnsafeFile(f"'{path}': tensor '{name}' is not as large as its shape says. Fetch the file again.")
+    return entry
+
+
+def _require_apart(entries: Mapping[str, Entry], size: int, path: Path) -> None:
+    end = 0
+    for entry in sorted(entries.values(), key=lambda entry: (entry.start, entry.nbytes)):
+        if entry.start < end:
+            raise UnsafeFile(f"'{path}': tensor '{entry.name}' overlaps another. Ask for the weights again.")
+        end = entry.start + entry.nbytes
+    if end > size:
+        raise WeightsError(f"'{path}' is truncated: {end} bytes are announced, {size} are there. Fetch it again.")
+
+
+def header_of(tensors: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]) -> tuple[bytes, dict[str, int]]:
+    """The beginning of a safetensors file that holds these tensors in this order, and where each one's data begin."""
+    document: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    places, place = {}, 0
+    for name, (dtype, shape) in tensors.items():
+        size = math.prod(shape) * dtype.itemsize
+        document[name] = {"dtype": NAMES[dtype], "shape": list(shape), "data_offsets": [place, place + size]}
+        places[name], place = place, place + size
+    text = json.dumps(document, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text, {name: 8 + len(text) + start for name, start in places.items()}
