@@ -52,7 +52,10 @@ data_options = decorated(
     click.option("--modality", type=click.Choice(["image", "text", "table"]), help="Instead of what is recognised."),
     click.option("--path-column", help="Column that holds the pictures' paths."),
     click.option(
-        "--role", "roles", multiple=True, help="COLUMN=ROLE: numeric, categorical, boolean, date, text, drop."
+        "--role",
+        "roles",
+        multiple=True,
+        help="COLUMN=ROLE: numeric, categorical, boolean, date, text, picture, drop.",
     ),
     click.option("--query", help="SQL that selects the rows, for databases."),
     click.option("--text-column", help="Column that holds the texts."),

@@ -66,7 +66,7 @@ class TextPreprocessing:
     """False when `max_length` was assumed because the source does not say."""
 
 
-Role = Literal["numeric", "categorical", "boolean", "date", "text"]
+Role = Literal["numeric", "categorical", "boolean", "date", "text", "picture"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +98,21 @@ class Column:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """A column of texts or of paths of pictures whose cells are prepared as a source of their own wants them."""
+
+    column: str
+    preprocessing: Preprocessing | TextPreprocessing
+
+
+@dataclass(frozen=True, kw_only=True)
 class TablePreprocessing:
     """How rows of a table become numbers, column by column."""
 
     columns: tuple[Column, ...]
     known: bool = True
+    parts: tuple[Part, ...] = ()
+    """Their numbers stand behind those of the columns."""
 
 
 AnyPreprocessing = Preprocessing | TextPreprocessing | TablePreprocessing

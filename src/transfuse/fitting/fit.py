@@ -100,7 +100,7 @@ def fit(
             raise
     taken, decision = chosen(progress.candidates)
     progress.decisions.append(decision)
-    if not progress.interrupted:
+    if not progress.interrupted and progress.by("probe"):
         progress.notes += advice(leading(progress), taken, task, seed=seed, run=run)
     if refit and taken.method in ("trees", "unchanged"):
         progress.warn("not-refitted", f"{taken.name} stops by the validation rows, so it is not refitted on them.")

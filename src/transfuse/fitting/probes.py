@@ -65,18 +65,14 @@ def fuse(task: Task, run: Run, options: Mapping[str, Any], progress: Progress) -
         return
     fit = _fit(options)
     found = joined([probe.source for probe in probes], task, fit=fit, run=run)
-    paying = _paying(found)
-    evidence = "; ".join(
-        f"{gain.block} {'alone' if place == 0 else 'added'}: {gain.metric} {gain.score['value']:.4f}"
-        + (f" ({gain.gain['value']:+.4f}, {gain.gain['low']:+.4f} to {gain.gain['high']:+.4f})" if place else "")
-        for place, gain in enumerate(found.gains)
-    )
-    if len(paying.probes) < 2:
+    kept = paying(found)
+    evidence = bought(found)
+    if len(kept.probes) < 2:
         progress.decide("Do several sources together know more?", f"Out of fold: {evidence}.", "No: one is enough.")
         return
-    progress.decide("Do several sources together know more?", f"Out of fold: {evidence}.", " + ".join(paying.probes))
+    progress.decide("Do several sources together know more?", f"Out of fold: {evidence}.", " + ".join(kept.probes))
     by_name = {probe.source.name: probe.source for probe in probes}
-    model, outcome = _fused(paying, [by_name[name] for name in paying.probes], task, fit, run)
+    model, outcome = _fused(kept, [by_name[name] for name in kept.probes], task, fit, run)
     candidate = measured(
         model,
         probes[0].source,
@@ -85,7 +81,16 @@ def fuse(task: Task, run: Run, options: Mapping[str, Any], progress: Progress) -
         options=options,
         out_of_fold_NC=outcome.out_of_fold_NC,
     )
-    progress.candidates.append(replace(candidate, parts=tuple(by_name[name] for name in paying.probes)))
+    progress.candidates.append(replace(candidate, parts=tuple(by_name[name] for name in kept.probes)))
+
+
+def bought(found: Joined) -> str:
+    """What each that joined bought out of fold, with intervals, in words."""
+    return "; ".join(
+        f"{gain.block} {'alone' if place == 0 else 'added'}: {gain.metric} {gain.score['value']:.4f}"
+        + (f" ({gain.gain['value']:+.4f}, {gain.gain['low']:+.4f} to {gain.gain['high']:+.4f})" if place else "")
+        for place, gain in enumerate(found.gains)
+    )
 
 
 def fused_again(candidate: Candidate, task: Task, run: Run) -> Model:
@@ -114,7 +119,7 @@ def _fused(found: Joined, sources: Sequence[Source], task: Task, fit: Fit, run: 
     return as_model(outcome, task, step, f"fused probe of {' + '.join(found.probes)}"), outcome
 
 
-def _paying(found: Joined) -> Joined:
+def paying(found: Joined) -> Joined:
     """Without the last sources that bought nothing: evidence let them in, but no more answers are right."""
     paid = [place for place, gain in enumerate(found.gains) if place == 0 or gain.gain["value"] > 0]
     count = max(paid, default=-1) + 1

@@ -9,6 +9,7 @@ from transfuse.core.digests import of_many
 from transfuse.core.nouns import Step, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
+from transfuse.fitting import mixed
 from transfuse.fitting.candidates import Candidate, made
 from transfuse.fitting.probes import fused_again
 from transfuse.tasks.joining import concatenated
@@ -40,7 +41,8 @@ def _probed(chosen: Candidate, task: Task, run: Run) -> Candidate:
 
 
 def _fused(chosen: Candidate, task: Task, run: Run) -> Candidate:
-    model = fused_again(chosen, task, run)
+    again = mixed.fused_again if chosen.model.modality == "table" else fused_again
+    model = again(chosen, task, run)
     return replace(chosen, model=replace(model, temperature=chosen.model.temperature))
 
 

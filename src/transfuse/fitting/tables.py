@@ -14,12 +14,14 @@ from transfuse.core.nouns import Source, Task
 from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import Assessment
 from transfuse.evaluating.compare import difference, in_words
-from transfuse.fitting import shift
+from transfuse.fitting import mixed, shift
 from transfuse.fitting.candidates import Candidate, made
 from transfuse.fitting.choosing import best
 from transfuse.fitting.progress import Progress
 from transfuse.fitting.trainings import attempt
 from transfuse.sources.table_sources import unfitted
+from transfuse.tasks.tables import columns_of
+from transfuse.tasks.tables_encoding import slots_of
 from transfuse.training.options import Fit, default_steps
 from transfuse.transferring.answering import answers_the_same
 from transfuse.transferring.options import own_options
@@ -41,7 +43,7 @@ def candidates(
     source_data: Any = None,
 ) -> None:
     """Every candidate for a table goes into `progress`; the fast ones first, so that a short budget gives a model."""
-    earlier = [source for source in found if source.weights is not None]
+    earlier = [source for source in found if source.weights is not None and source.modality == "table"]
     population = None if source_data is None else shift.opened_source(source_data, task, task.seed)
     kept = tempfile.TemporaryDirectory(prefix="transfuse-")  # as long as the candidates may be opened again
     if population is not None:
@@ -49,14 +51,17 @@ def candidates(
         earlier += shift.source_models(population, run, options, Path(kept.name), network=network)
     columns, fresh = unfitted("columns"), unfitted("network")
     shared = {name: value for name, value in options.items() if name in ("seed", "class_weights")}
-    progress.candidates.append(made(columns, task, "probe", run=run, options=dict(shared), label="linear model"))
     grown = {**shared, **_of(options, "trees")}
-    attempt(columns, task, "trees", run, run.remaining() * 0.3, grown, progress)
+    plain = bool(slots_of(columns_of(task)))
+    if plain:
+        progress.candidates.append(made(columns, task, "probe", run=run, options=dict(shared), label="linear model"))
+        attempt(columns, task, "trees", run, run.remaining() * 0.3, grown, progress)
+    mixed.fuse_columns(found, task, run, shared, progress)
     for source in earlier:
         _from_earlier(source, task, run, shared, grown, progress)
     if population is not None:
         shift.pooled(population, task, run, options, progress)
-    if network and not progress.interrupted:
+    if network and plain and not progress.interrupted:
         trained = _training(task, options)
         for source in (s for s in earlier if "tabular" in s.builder and not progress.interrupted):
             attempt(source, task, "finetune", run, run.remaining() * 0.5, trained, progress)

@@ -98,7 +98,15 @@ def joined(batches: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def identity(preprocessing: AnyPreprocessing) -> dict[str, Any]:
     """Everything that prepared examples depend on, as plain values: not where a file lies."""
-    return {name: value for name, value in plain(preprocessing).items() if name != "tokenizer"}
+    found: dict[str, Any] = _without_places(plain(preprocessing))
+    return found
+
+
+def _without_places(document: Any) -> Any:
+    """Plain values without the paths of tokenizers."""
+    if isinstance(document, dict):
+        return {name: _without_places(value) for name, value in document.items() if name != "tokenizer"}
+    return [_without_places(value) for value in document] if isinstance(document, list) else document
 
 
 def from_plain(document: Mapping[str, Any], folder: Path | None = None) -> AnyPreprocessing:

@@ -39,6 +39,8 @@ COMPOSITES = {
     "depths": "transfuse.sources.depths:rebuilt",
     "side": "transfuse.sources.sides:rebuilt",
     "fused": "transfuse.sources.fused:rebuilt",
+    "cell": "transfuse.sources.mixed:rebuilt_cell",
+    "row": "transfuse.sources.mixed:rebuilt_row",
 }
 """Bodies made of bodies, by the name of their entry in a builder."""
 

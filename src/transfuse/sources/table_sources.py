@@ -61,7 +61,7 @@ def suited(source: Source, task: Task) -> Source:
     if "table" in source.builder:
         return _fresh(source, columns)
     found = changes(source.preprocessing, columns)
-    if found.columns == source.preprocessing:
+    if found.columns.columns == source.preprocessing.columns:
         return source
     builder = dict(source.builder)
     if "tabular" in builder:

@@ -1,9 +1,11 @@
 """Rows of tables as a network takes them (see `inputs`): float32 (B, K), NaN for what is missing.
 
-Letters: B rows of a batch, K numbers of an encoded row.
+Behind the numbers of the columns stand those of texts and pictures that have sources of their own (`table_parts`).
+Letters: B rows of a batch, K numbers of an encoded row, W numbers of a row with its parts.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 from transfuse.core.errors import DataError
 from transfuse.core.nouns import DataWarning, TablePreprocessing
 from transfuse.core.provenance import plain
+from transfuse.sources import table_parts
 from transfuse.tasks.tables import preprocessing_from, read_table, row_digests
 from transfuse.tasks.tables_encoding import slots_of
 from transfuse.tasks.tables_reading import table_of
@@ -21,24 +24,28 @@ from transfuse.tasks.tables_rows import Cells, Row, Rows, encoded_rows, rows_in_
 
 
 def tensor_of(items: Sequence[Any], preprocessing: TablePreprocessing) -> torch.Tensor:
-    """float32 (B, K)."""
-    return torch.from_numpy(np.ascontiguousarray(encoded_rows(items, preprocessing)))
+    """float32 (B, K), or (B, W)."""
+    rows = torch.from_numpy(np.ascontiguousarray(encoded_rows(items, replace(preprocessing, parts=()))))
+    return torch.cat([rows, *(table_parts.tensor_of(items, part) for part in preprocessing.parts)], 1)
 
 
 def blank(preprocessing: TablePreprocessing, count: int) -> torch.Tensor:
     """Rows of missing cells."""
-    return torch.full((count, len(slots_of(preprocessing))), torch.nan)
+    rows = torch.full((count, len(slots_of(preprocessing))), torch.nan)
+    return torch.cat([rows, *(table_parts.blank(part, count) for part in preprocessing.parts)], 1)
 
 
 def blocks(items: Sequence[Any], preprocessing: TablePreprocessing, batch_size: int) -> list[np.ndarray]:
-    """Consecutive rows, many at a time: rows are small."""
-    size = max(batch_size, 1024)
+    """Consecutive rows, many at a time where rows are small; texts alone by their length."""
+    if len(preprocessing.parts) == 1 and not preprocessing.columns:
+        return table_parts.blocks(items, preprocessing.parts[0], batch_size)
+    size = batch_size if preprocessing.parts else max(batch_size, 1024)
     return [np.arange(start, min(start + size, len(items))) for start in range(0, len(items), size)]
 
 
 def bytes_each(preprocessing: TablePreprocessing) -> int:
     """As float32."""
-    return 4 * len(slots_of(preprocessing))
+    return 4 * (len(slots_of(preprocessing)) + sum(table_parts.width(part) for part in preprocessing.parts))
 
 
 def decoded(item: Any, preprocessing: TablePreprocessing) -> Any:
@@ -47,12 +54,15 @@ def decoded(item: Any, preprocessing: TablePreprocessing) -> Any:
         item = rows_in_memory([item])[0]
     if not isinstance(item, Row):
         raise DataError(f"A row must be a mapping from column to value, but is {type(item).__name__}.")
-    lacking = [c.name for c in preprocessing.columns if not c.absent and c.name not in item.cells.table.column_names]
+    needed = [*(c.name for c in preprocessing.columns if not c.absent), *(part.column for part in preprocessing.parts)]
+    lacking = [name for name in dict.fromkeys(needed) if name not in item.cells.table.column_names]
     if lacking:
         raise DataError(f"A row must have the columns of the model, but lacks {', '.join(map(repr, lacking[:8]))}.")
     problem = item.cells.problem(preprocessing, item.place)
     if problem:
         raise DataError(problem)
+    for part in preprocessing.parts:
+        table_parts.require_readable(item, part)
     return item
 
 
@@ -67,8 +77,8 @@ def expanded(inputs: Any) -> list[Any]:
         if isinstance(item, Row) or (isinstance(item, Mapping) and not _is_columns(item)):
             items.append(item)
         else:
-            table = read_table(item)[0].table
-            items += list(Rows(Cells(table), np.arange(table.num_rows)))
+            read = read_table(item)[0]
+            items += list(Rows(Cells(read.table, read.folder), np.arange(read.table.num_rows)))
     if not items:
         raise DataError("There must be at least one row to predict, but none was given or found.")
     mappings = [place for place, item in enumerate(items) if isinstance(item, Mapping)]
@@ -91,26 +101,29 @@ def digests_of(items: Sequence[Any]) -> tuple[str, ...]:
 def described(preprocessing: TablePreprocessing) -> str:
     """The columns with their roles."""
     columns = [f"{c.name} ({c.role})" for c in preprocessing.columns if not c.absent]
+    columns += [f"{part.column} ({table_parts.described(part)})" for part in preprocessing.parts]
     more = f" and {len(columns) - 30} more" if len(columns) > 30 else ""
     return f"rows with the columns {', '.join(columns[:30])}{more}"
 
 
 def from_plain(document: Mapping[str, Any], folder: Path | None = None) -> TablePreprocessing:
-    """From its plain form; no files belong to it."""
-    return preprocessing_from(document)
+    """From its plain form; files of its parts lie in folders of their own."""
+    parts = table_parts.from_plain(document.get("parts", ()), folder)
+    return replace(preprocessing_from(document), parts=parts)
 
 
 def written(preprocessing: TablePreprocessing, folder: Path) -> dict[str, Any]:
-    """The plain form; no files belong to it."""
-    return plain(preprocessing)
+    """The plain form; files of its parts are written into folders of their own."""
+    return {**plain(preprocessing), "parts": table_parts.written(preprocessing.parts, folder)}
 
 
 def notes_on(items: Sequence[Any], preprocessing: TablePreprocessing) -> tuple[DataWarning, ...]:
     """Categories of these rows that the source does not know: they are all one to it."""
-    rows_NK = encoded_rows(items, preprocessing)
+    rows_NK = encoded_rows(items, replace(preprocessing, parts=()))
     places = []
     for place, slot in enumerate(slots_of(preprocessing)):
         share = float(np.mean(rows_NK[:, place] < 0)) if slot.values and len(rows_NK) else 0.0
         places += [f"{slot.column}: {share:.1%} of rows"] if share > 0 else []
     message = f"{len(places)} column(s) hold categories that the source does not know; they are taken as one."
-    return (DataWarning(code="unknown-categories", message=message, places=tuple(places)),) if places else ()
+    unknown = (DataWarning(code="unknown-categories", message=message, places=tuple(places)),) if places else ()
+    return (*unknown, *(note for part in preprocessing.parts for note in table_parts.notes_on(items, part)))

@@ -24,6 +24,7 @@ from transfuse.tasks.assembling import Read as Assembled
 from transfuse.tasks.listing import SPLIT_NAMES, Listing
 from transfuse.tasks.tables_encoding import learnt_columns, usable
 from transfuse.tasks.tables_leaks import leak_warnings
+from transfuse.tasks.tables_pictures import with_pictures
 from transfuse.tasks.tables_reading import Read
 from transfuse.tasks.tables_roles import Guess
 from transfuse.tasks.tables_rows import Cells, Rows
@@ -65,7 +66,7 @@ def open_table(
     (mappings from column to value, a pyarrow table, or columns as a mapping); or a Task, which is returned as it is.
 
     target: column(s) to learn; guessed where there is no doubt. kind: guessed from the target, and stated.
-    roles: `numeric`, `categorical`, `boolean`, `date`, `text` or `drop` by column, in place of the guess.
+    roles: `numeric`, `categorical`, `boolean`, `date`, `text`, `picture` or `drop` by column, in place of the guess.
     group: column whose groups never lie in two splits. weight: column with the examples' weights.
     query: SQL, for databases. valid, test: shares held out where the user gave no such split.
 
@@ -78,14 +79,15 @@ def open_table(
     listing, guesses = listed(found, splits, Columns(target=target, group=group, weight=weight), roles or {})
     listing = without_missing(listing)
     targets, notes = encode(listing, kind)
-    seen, copies = seen_rows(found.table, guesses, listing, targets)
-    said = (*notes, *tables_roles.said(guesses), *copies)
+    found, contents, unseen = with_pictures(found, guesses)
+    seen, copies = seen_rows(contents, guesses, listing, targets)
+    said = (*notes, *tables_roles.said(guesses), *unseen, *copies)
     read = replace(seen, listing=replace(listing, warnings=(*listing.warnings, *said)))
     options = {"group": group, "weight": weight, "query": query}
     task = assembled(read, cut, name=name or _name(data), options=options)
     train = np.array(task.splits["train"].items)
     columns = learnt_columns(found.table, guesses, train)
-    cells = Cells(found.table)
+    cells = Cells(found.table, found.folder)
     leaks = leak_warnings(cells.encoded(columns)[train], task.splits["train"].targets, targets.kind, columns, seed)
     return replace(
         task,
@@ -121,9 +123,10 @@ def open_split(
     listing, guesses = listed(found, splits, Columns(target=target, group=group, weight=weight), {})
     listing = without_missing(only_split(listing, split))
     targets = encode_as(listing, kind, tuple(classes))
-    seen, _ = seen_rows(found.table, guesses, listing, targets)
+    found, contents, unseen = with_pictures(found, guesses)
+    seen, _ = seen_rows(contents, guesses, listing, targets)
     examples, warnings = whole(seen)
-    return of_rows(examples, Cells(found.table)), warnings
+    return of_rows(examples, Cells(found.table, found.folder)), (*warnings, *unseen)
 
 
 def _target_of(table: pa.Table, classes: Sequence[str]) -> Sequence[str] | str | None:
@@ -199,7 +202,8 @@ def read_table(data: Any, query: str | None = None) -> tuple[Read, np.ndarray | 
         raise UsageError(f"`query` goes with databases, but '{data}' is none.")
     if isinstance(data, str | Path):
         path = Path(data).expanduser()
-        return _read_folder(path) if path.is_dir() else (tables_reading.read_file(path), None)
+        found, splits = _read_folder(path) if path.is_dir() else (tables_reading.read_file(path), None)
+        return replace(found, folder=path if path.is_dir() else path.parent), splits
     return tables_reading.checked(Read(table=_in_memory(data), place="the table")), None
 
 
@@ -268,7 +272,7 @@ def listed(
     used = {wanted.group, wanted.weight, given}
     columns = _guessing(table) if wanted.target is None else {key: [] for key in table.column_names}
     names = target_columns(columns, wanted.target, used, read.place)
-    guesses = tables_roles.roles_of(table, roles, {*used, *names})
+    guesses = tables_roles.roles_of(table, roles, {*used, *names}, read.folder)
     labels = [_labels(table.column(name)) for name in names]
     weights = None if wanted.weight is None else tables_cells.numbers(table.column(wanted.weight))[0].tolist()
     groups = None if wanted.group is None else tables_cells.texts(table.column(wanted.group)).to_pylist()

@@ -1,6 +1,7 @@
 """Rows of a table as numbers: what a `TablePreprocessing` says, and how it is learnt from training rows.
 
-Every column becomes one slot, dates three (time, day of the week, day of the year), free text `WORDS`.
+Every column becomes one slot, dates three (time, day of the week, day of the year), free text `WORDS`, pictures none:
+they are prepared by sources of their own.
 Letters: N rows, K slots.
 """
 
@@ -43,6 +44,8 @@ def slots_of(preprocessing: TablePreprocessing) -> tuple[Slot, ...]:
             parts = ("", " (day of the week)", " (day of the year)")
         elif column.role == "text":
             parts = (" (words)", *(f" (words {bucket})" for bucket in range(1, cells.WORDS)))
+        elif column.role == "picture":
+            parts = ()
         values = len(column.values) if column.role == "categorical" else 0
         found += [Slot(column=column.name, name=column.name + part, values=values) for part in parts]
     return tuple(found)
@@ -54,7 +57,8 @@ def encoded(table: pa.Table, preprocessing: TablePreprocessing, *, strict: bool 
     Raises `DataError` for a missing column, and naming row and column for a cell that is not of its role, which is NaN
     when not `strict`.
     """
-    blocks, found = [], dict(zip(table.column_names, table.columns, strict=True))
+    blocks: list[np.ndarray] = [np.empty((table.num_rows, 0))]
+    found = dict(zip(table.column_names, table.columns, strict=True))
     for column in preprocessing.columns:
         if column.absent:
             blocks.append(np.full((table.num_rows, width_of(column)), np.nan))
@@ -67,14 +71,14 @@ def encoded(table: pa.Table, preprocessing: TablePreprocessing, *, strict: bool 
 
 def width_of(column: Column) -> int:
     """Slots of a column."""
-    return {"date": 3, "text": cells.WORDS}.get(column.role, 1)
+    return {"date": 3, "text": cells.WORDS, "picture": 0}.get(column.role, 1)
 
 
 def strange_cells(table: pa.Table, preprocessing: TablePreprocessing) -> dict[int, str]:
     """Why a row cannot be encoded, by row: its first cell that is not of its column's role."""
     found: dict[int, str] = {}
     for column in preprocessing.columns:
-        if column.absent or column.role in ("categorical", "text"):
+        if column.absent or column.role in ("categorical", "text", "picture"):
             continue
         strange = _numbers(table.column(column.name), column)[1]
         for row in np.flatnonzero(strange).tolist():
@@ -86,6 +90,8 @@ def _block(cell_N: pa.ChunkedArray, column: Column, strict: bool) -> np.ndarray:
     cell_N = cells.blanked(cell_N, column.blanks)
     if column.role == "categorical":
         return cells.codes(cell_N, column.values, column.spellings)[:, None]
+    if column.role == "picture":
+        return np.empty((len(cell_N), 0))
     if column.role == "text":
         return cells.hashed_words(cell_N)
     values, strange = _numbers(cell_N, column)
@@ -141,7 +147,7 @@ def _learnt(name: str, cell_N: pa.ChunkedArray, guess: Guess) -> Column:
     cell_N = cells.blanked(cell_N, guess.blanks)
     missing = cell_N.null_count / max(1, len(cell_N))
     plain = Column(name=name, role=guess.role, blanks=guess.blanks, form=guess.form, missing=missing)  # type: ignore[arg-type]
-    if guess.role == "text":
+    if guess.role in ("text", "picture"):
         return plain
     if guess.role == "categorical":
         return categories(plain, cell_N)

@@ -37,6 +37,8 @@ class Read:
     place: str
     """Where it was read, for people; without passwords."""
     notes: tuple[DataWarning, ...] = ()
+    folder: Path | None = None
+    """Where paths in its cells begin; None for the working folder."""
 
 
 def read_file(path: Path) -> Read:

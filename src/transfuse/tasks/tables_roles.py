@@ -1,11 +1,13 @@
-"""Which role each column of a table has: numeric, categorical, boolean, date, text; or none, because it tells nothing.
+"""Which role each column has: numeric, categorical, boolean, date, text, picture; or none, because it tells nothing.
 
-Guessed by the cells alone, never by the target, and always said; the user's word goes first. Letters: N rows.
+Guessed by the cells alone, never by the target, and always said; the user's word goes first. Cells are paths of
+pictures when their endings say so and files are there. Letters: N rows.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -16,6 +18,7 @@ from transfuse.core.errors import DataError
 from transfuse.core.nouns import DataWarning, Role
 from transfuse.core.tables import chosen
 from transfuse.tasks import tables_cells as cells
+from transfuse.tasks.decoding import SUFFIXES
 
 ROLES = (*get_args(Role), "drop")
 """What a user may say of a column; `drop` leaves it out."""
@@ -28,12 +31,17 @@ _ID_NAME = re.compile(
 )
 
 
+SOUNDS = frozenset({".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".aif", ".aiff"})
+"""Endings of recordings, which no source here hears."""
+_LOOKED_AT = 200  # cells that may be paths by which a column is judged
+
+
 @dataclass(frozen=True, kw_only=True)
 class Guess:
     """The role of a column, and why."""
 
     role: str
-    """One of `ROLES`, or `id` and `constant`, which are left out."""
+    """One of `ROLES`, or `id`, `constant` and `sound`, which are left out."""
     why: str = ""
     form: str = ""
     blanks: tuple[str, ...] = ()
@@ -41,8 +49,10 @@ class Guess:
     """Rows (0 the first) whose cells are taken as missing, because they are not of the role."""
 
 
-def roles_of(table: pa.Table, given: Mapping[str, str], skip: set[str | None]) -> dict[str, Guess]:
-    """A guess for every column but those to skip; `given` roles are taken as they are.
+def roles_of(
+    table: pa.Table, given: Mapping[str, str], skip: set[str | None], folder: Path | None = None
+) -> dict[str, Guess]:
+    """A guess for every column but those to skip; `given` roles are taken as they are. Paths begin at `folder`.
 
     Raises `UnknownName` for a column or role that there is not, `DataError` for a cell that is not of a given role.
     """
@@ -50,14 +60,16 @@ def roles_of(table: pa.Table, given: Mapping[str, str], skip: set[str | None]) -
         chosen("column", name, table.column_names)
         chosen("role", role, ROLES)
     return {
-        name: _as_told(name, column, given[name]) if name in given else guessed(name, column)
+        name: _as_told(name, column, given[name]) if name in given else guessed(name, column, folder)
         for name, column in zip(table.column_names, table.columns, strict=True)
         if name not in skip
     }
 
 
-def guessed(name: str, column: pa.ChunkedArray) -> Guess:
+def guessed(name: str, column: pa.ChunkedArray, folder: Path | None = None) -> Guess:
     """The role that a column's cells have."""
+    if (paths := _of_paths(column, folder)) is not None:
+        return paths
     distinct = pc.count_distinct(column, mode="only_valid").as_py()
     present = len(column) - column.null_count
     if distinct <= 1:
@@ -69,6 +81,21 @@ def guessed(name: str, column: pa.ChunkedArray) -> Guess:
     if pa.types.is_string(column.type):
         return _of_texts(name, column, distinct, present)
     return _of_numbers(name, cells.numbers(column)[0], distinct, present)
+
+
+def _of_paths(column: pa.ChunkedArray, folder: Path | None) -> Guess | None:
+    """A column of pictures or of recordings; None when the cells have other endings, or no file is there."""
+    if not pa.types.is_string(column.type):
+        return None
+    cells_ = [cell for cell in pc.drop_null(column).slice(0, _LOOKED_AT).to_pylist() if len(cell) < 1024]
+    for endings, role, why in (
+        (SUFFIXES, "picture", "paths of pictures"),
+        (SOUNDS, "sound", "paths of recordings, which are not supported yet"),
+    ):
+        paths = [Path(folder or "", cell) for cell in cells_ if Path(cell).suffix.lower() in endings]
+        if len(paths) > len(cells_) / 2 and any(path.is_file() for path in paths):
+            return Guess(role=role, why=why)
+    return None
 
 
 def _of_texts(name: str, column: pa.ChunkedArray, distinct: int, present: int) -> Guess:
@@ -163,10 +190,12 @@ def said(guesses: Mapping[str, Guess]) -> tuple[DataWarning, ...]:
     places = tuple(f"{name}: {guess.role} ({guess.why})" for name, guess in guesses.items())
     message = "The roles of the columns. If one is wrong, say --role COLUMN=ROLE."
     notes = [DataWarning(code="roles", message=message, places=places, severity="note")]
-    left = {name: guess for name, guess in guesses.items() if guess.role in ("id", "constant", "drop")}
+    left = {name: guess for name, guess in guesses.items() if guess.role in ("id", "constant", "drop", "sound")}
     if left:
         told = tuple(f"{name}: {guess.why}" for name, guess in left.items())
         message = f"{len(left)} column(s) are left out: ids and constants tell nothing about new rows."
+        if all(guess.role == "sound" for guess in left.values()):
+            message = f"{len(left)} column(s) of recordings are left out: no source here hears."
         notes.append(DataWarning(code="column-left-out", message=message, places=told))
     strays = {name: guess for name, guess in guesses.items() if guess.strays}
     for name, guess in strays.items():

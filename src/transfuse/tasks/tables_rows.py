@@ -5,6 +5,7 @@ Letters: N rows, K numbers of an encoded row.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
@@ -19,10 +20,10 @@ _KEPT = 8  # encodings that are kept: one for each source of a fit
 
 
 class Cells:
-    """A table with what was encoded of it."""
+    """A table with what was encoded of it; paths in its cells begin at `folder`."""
 
-    def __init__(self, table: pa.Table) -> None:
-        self.table = table
+    def __init__(self, table: pa.Table, folder: Path | None = None) -> None:
+        self.table, self.folder = table, folder
         self._encoded: dict[int, _Encoded] = {}
 
     def encoded(self, preprocessing: TablePreprocessing, places: np.ndarray | None = None) -> np.ndarray:
@@ -71,6 +72,17 @@ class _Encoded:
         except DataError:
             x_NK = encoded(table, preprocessing, strict=False)  # raises again when a column is missing
             return _Encoded(preprocessing=preprocessing, x_NK=x_NK, strange=strange_cells(table, preprocessing))
+
+
+def cells_of(items: Sequence[Any], column: str, *, paths: bool = False) -> list[Any]:
+    """The cells of one column of rows, or of mappings from column to cell; paths from where the table lies."""
+    if any(isinstance(item, Mapping) for item in items):
+        items = rows_in_memory(items)
+    found = []
+    for item in items:
+        cell = item.cells.table.column(column)[item.place].as_py()
+        found.append(cell if cell is None or not paths else Path(item.cells.folder or "", str(cell)))
+    return found
 
 
 class Row:

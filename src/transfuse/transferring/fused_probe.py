@@ -2,7 +2,8 @@
 
 Each source brings the depths that its own probe chose. They join by evidence (`probing/blocks.py`); one strength a
 source is chosen by cross-validation (`probing/block_strengths.py`), and what each bought is measured out of fold.
-Relations: `probe` is this with one source. Letters: N examples, D features, C classes or target columns.
+Relations: `probe` is this with one source; `mixed_probe` is for the columns of a table.
+Letters: N examples, D features, C classes or target columns.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from transfuse.sources.depths import FINAL
 from transfuse.sources.extraction import features
 from transfuse.sources.fused import fused
 from transfuse.sources.network import Network
-from transfuse.sources.opening import open_source
+from transfuse.sources.opening import Opened, open_source
 from transfuse.training.losses import example_weights
 from transfuse.training.options import Fit
 from transfuse.transferring.outcome import HeadShape, Outcome
@@ -65,6 +66,11 @@ def joined(sources: Sequence[Source], task: Task, *, fit: Fit, run: Run = Run(),
     probes = {s.name: probed(open_source(s, seed=fit.seed), task, fit=fit, run=run, solver="ridge") for s in sources}
     if every:
         return Joined(probes=probes, gains=(), rejected={})
+    return chosen_of(probes, task, fit)
+
+
+def chosen_of(probes: Mapping[str, Probed], task: Task, fit: Fit) -> Joined:
+    """Those whose features raise the evidence side by side, in the order in which they do."""
     blocks = {name: found.x_ND for name, found in probes.items()}
     fold_N = next(iter(probes.values())).head.fold_N
     folds = fold_moments(blocks, _targets(task), fold_N, example_weights(task, fit))
@@ -83,6 +89,11 @@ def fused_probe(found: Joined, task: Task, *, fit: Fit = Fit(), run: Run = Run()
     """
     together = fused([probe.opened for probe in found.probes.values()])
     x_ND = cast("Features", features(together, task, "train", FINAL, run=run)).x_ND
+    return headed(together, x_ND, found, task, fit)
+
+
+def headed(together: Opened, x_ND: np.ndarray, found: Joined, task: Task, fit: Fit) -> Outcome:
+    """The better of two heads on all features: one strength for all of them, or one for each of the joined."""
     widths = {name: probe.opened.feature_size for name, probe in found.probes.items()}
     solutions = (_one_strength(x_ND, task, fit), _strength_a_source(x_ND, widths, found, task, fit))
     best = min((s for s in solutions if s is not None), key=lambda solution: solution.judged["loss"])

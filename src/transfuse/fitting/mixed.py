@@ -1,0 +1,119 @@
+"""The part of `fit` that is for mixed tables: texts and pictures in their columns go through sources of their own."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import transfuse
+from transfuse.core.errors import BudgetError
+from transfuse.core.nouns import DataWarning, Modality, Model, Source, Step, Task
+from transfuse.core.provenance import plain
+from transfuse.core.runs import Run
+from transfuse.fitting.candidates import Candidate, measured
+from transfuse.fitting.probes import bought, paying
+from transfuse.fitting.progress import Progress
+from transfuse.sources.references import find
+from transfuse.tasks.tables import columns_of
+from transfuse.training.options import Fit
+from transfuse.transferring.fused_probe import Joined
+from transfuse.transferring.mixed_probe import COLUMNS, Seen, joined_columns, mixed_probe
+from transfuse.transferring.outcome import Outcome
+from transfuse.transferring.transfer import as_model, described
+
+_SEES: Mapping[str, Modality] = {"picture": "image", "text": "text"}
+"""What a column's source must take, by the column's role."""
+_SHARE = 0.5
+"""Of the time that is left, for the features of texts and pictures."""
+
+
+def fuse_columns(found: Sequence[Source], task: Task, run: Run, options: Mapping[str, Any], progress: Progress) -> None:
+    """The probe of plain columns, texts and pictures side by side, as far as each raises what is right out of fold.
+
+    Raises `BudgetError` when the time does not allow it and nothing else was made.
+    """
+    seen = seen_columns(found, task, progress)
+    if not seen or progress.interrupted:
+        return
+    started, fit = time.monotonic(), _fit(options)
+    try:
+        every = joined_columns(seen, task, fit=fit, run=run.part("mixed", run.remaining() * _SHARE))
+    except BudgetError as error:
+        if not progress.candidates:
+            raise
+        progress.warn("budget", f"Texts and pictures of the table were not used: {error} Give a longer `budget`.")
+        return
+    kept = paying(every)
+    left = "".join(f"; {name} does not raise the evidence" for name in every.rejected)
+    told = f"Out of fold: {bought(every) or 'nothing is better than none'}{left}."
+    if set(kept.probes) <= {COLUMNS}:
+        progress.decide("Which columns know what?", told, "Plain columns are enough.")
+        return
+    progress.decide("Which columns know what?", told, f"{' + '.join(kept.probes)}.")
+    model, outcome = _fused(kept, seen, task, fit, started)
+    candidate = measured(
+        model, seen[0].source, task, method="fused_probe", out_of_fold_NC=outcome.out_of_fold_NC,
+        options={**options, "columns": [one.column for one in _used(kept, seen)]},
+    )  # fmt: skip
+    progress.candidates.append(replace(candidate, parts=tuple(one.source for one in _used(kept, seen))))
+
+
+def fused_again(candidate: Candidate, task: Task, run: Run) -> Model:
+    """The same columns by the same sources on another task's rows."""
+    pairs = zip(candidate.options["columns"], candidate.parts, strict=True)
+    seen = [Seen(column=column, source=source) for column, source in pairs]
+    started, fit = time.monotonic(), _fit(candidate.options)
+    found = joined_columns(seen, task, fit=fit, run=run, every=True)
+    if COLUMNS not in candidate.facts["sources"]:
+        found = replace(found, probes={name: probe for name, probe in found.probes.items() if name != COLUMNS})
+    return _fused(found, seen, task, fit, started)[0]
+
+
+def seen_columns(found: Sequence[Source], task: Task, progress: Progress) -> list[Seen]:
+    """Each column of texts or pictures with every source that takes such.
+
+    Pictures are seen by the built-in source if none is given. Sources without a column, and texts without a source,
+    are said.
+    """
+    columns = {column.name: _SEES[column.role] for column in columns_of(task).columns if column.role in _SEES}
+    given = [source for source in found if source.modality != "table"]
+    if "image" in columns.values() and not any(source.modality == "image" for source in given):
+        given.append(find("builtin"))
+        progress.notes.append("No source of pictures was given: the built-in one sees those of the table.")
+    for source in given:
+        if source.modality not in columns.values():
+            noun = {"image": "pictures", "text": "texts"}[source.modality]
+            message = f"'{source.name}' is a source of {noun}, of which the table has no column."
+            progress.warnings.append(DataWarning(code="source-left-out", message=message))
+    seen = [Seen(column=name, source=s) for name, wanted in columns.items() for s in given if s.modality == wanted]
+    blind = [name for name, wanted in columns.items() if name not in {one.column for one in seen}]
+    if blind:
+        message = (
+            f"Free text in {', '.join(map(repr, blind))} is taken as counts of words. A source of texts, such as"
+            " --source hf:NAME, may know more."
+        )
+        progress.warnings.append(DataWarning(code="text-without-source", message=message, severity="note"))
+    return seen
+
+
+def _used(found: Joined, seen: Sequence[Seen]) -> list[Seen]:
+    return [one for one in seen if f"{one.column} by {one.source.name}" in found.probes]
+
+
+def _fit(options: Mapping[str, Any]) -> Fit:
+    return Fit(**{name: options[name] for name in ("seed", "class_weights") if name in options})
+
+
+def _fused(found: Joined, seen: Sequence[Seen], task: Task, fit: Fit, started: float) -> tuple[Model, Outcome]:
+    outcome = mixed_probe(found, task, fit=fit)
+    sources = {one.source.digest: one.source for one in _used(found, seen)}
+    step = Step(
+        verb="fuse",
+        method="fused_probe",
+        options={"fit": plain(fit), "found": plain(outcome.facts)},
+        inputs=(*(described(source) for source in sources.values()), described(task)),
+        digests={"task": task.digest},
+        seconds=round(time.monotonic() - started, 3),
+        version=transfuse.__version__,
+    )
+    return as_model(outcome, task, step, f"fused probe of {' + '.join(found.probes)}"), outcome

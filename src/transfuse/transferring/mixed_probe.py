@@ -1,0 +1,98 @@
+"""A linear head on a table whose texts and pictures are seen by frozen sources, beside its plain columns.
+
+Every such column is a block of features, the plain columns are another. They join by evidence and what each buys is
+measured out of fold, as in `fused_probe`, of which this is the sibling for columns in place of sources. A column's
+source is read at its end or at several depths side by side, whichever ridge head is better out of fold.
+Letters: N rows, D features.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+import torch
+
+from transfuse.core.digests import of_many
+from transfuse.core.nouns import Features, Source, TablePreprocessing, Task
+from transfuse.core.runs import Run
+from transfuse.sources.depths import FINAL, deep, spread
+from transfuse.sources.extraction import features
+from transfuse.sources.mixed import CellBody, of_column, side_by_side
+from transfuse.sources.opening import Opened, open_source
+from transfuse.sources.table_sources import suited, unfitted
+from transfuse.tasks.tables_encoding import width_of
+from transfuse.training.options import Fit
+from transfuse.transferring.fused_probe import Joined, chosen_of, headed
+from transfuse.transferring.outcome import Outcome
+from transfuse.transferring.starting import COUNTS, Probed, fitted, probed
+
+COLUMNS = "columns"
+"""Name of the block of plain columns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """A column of texts or of paths of pictures, and the source that sees it."""
+
+    column: str
+    source: Source
+
+
+def joined_columns(seen: Sequence[Seen], task: Task, *, fit: Fit, run: Run = Run(), every: bool = False) -> Joined:
+    """The blocks of columns that raise the evidence side by side; all of them when `every`."""
+    probes: dict[str, Probed] = {}
+    plain = _plain(task)
+    if plain is not None:
+        probes[COLUMNS] = probed(plain, task, fit=fit, run=run, solver="ridge")
+    for one in seen:
+        found = _probed(one, task, fit, run)
+        probes[found.opened.source.name] = found
+    return Joined(probes=probes, gains=(), rejected={}) if every else chosen_of(probes, task, fit)
+
+
+def mixed_probe(found: Joined, task: Task, *, fit: Fit = Fit()) -> Outcome:
+    """The joined blocks as one network under one linear head, calibrated by out-of-fold logits."""
+    names = sorted(found.probes, key=lambda name: name != COLUMNS)  # as they lie in a row
+    ordered = replace(found, probes={name: found.probes[name] for name in names})
+    together = side_by_side([probe.opened for probe in ordered.probes.values()])
+    x_ND = np.concatenate([probe.x_ND for probe in ordered.probes.values()], axis=1)
+    return headed(together, x_ND, ordered, task, fit)
+
+
+def _plain(task: Task) -> Opened | None:
+    """The plain columns, free texts as counts of words; None when there is none."""
+    source = suited(unfitted("columns"), task)
+    assert isinstance(source.preprocessing, TablePreprocessing)
+    columns = tuple(column for column in source.preprocessing.columns if width_of(column))
+    if not columns:
+        return None
+    return open_source(replace(source, preprocessing=TablePreprocessing(columns=columns)))
+
+
+def _probed(seen: Seen, task: Task, fit: Fit, run: Run) -> Probed:
+    """A head on one column's features, at the end of its source or at several depths."""
+    opened = open_source(seen.source, seed=fit.seed)
+    several = spread(opened.depths, COUNTS["several"])
+    ways = [opened] if several == (FINAL,) else [opened, deep(opened, several)]
+    return min((_of(of_column(way, seen.column), task, fit, run) for way in ways), key=lambda probe: probe.head.score)
+
+
+def _of(opened: Opened, task: Task, fit: Fit, run: Run) -> Probed:
+    """The head; cells that are missing get the mean features of the others, in the network too."""
+    found = cast("Features", features(opened, task, "train", FINAL, run=run))
+    x_ND, body = np.array(found.x_ND), opened.body
+    assert isinstance(body, CellBody)
+    gone_N = x_ND[:, -1] > 0.5
+    if not gone_N.all():
+        mean_D = x_ND[~gone_N, :-1].mean(0)
+        x_ND[gone_N, :-1] = mean_D
+        body.mean_D.copy_(torch.from_numpy(mean_D))
+    digest = of_many([opened.source.digest, task.digest])
+    return Probed(
+        opened=replace(opened, source=replace(opened.source, digest=digest)),
+        head=fitted(x_ND, task, fit, "ridge"),
+        x_ND=x_ND,
+        precision=found.precision,
+        deviation=found.deviation,
+    )
