@@ -80,7 +80,7 @@ def require_related(found: Sequence[Kinship]) -> None:
     for pair in found:
         if pair.cosine < UNRELATED:
             raise WeightsError(
-                f"Parents must be fine-tuned from one network, but '{pair.a}' and '{pair.b}' are unrelated:"
-                f" their weights have a cosine of {pair.cosine:.2f} (median of {pair.tensors} tensors). Align them first, or say"
-                " --force."
+                f"Parents must come from one network, but '{pair.a}' and '{pair.b}' are unrelated:"
+                f" their weights have a cosine of {pair.cosine:.2f} (median over {pair.tensors} tensors)."
+                " Align them or say --force."
             )

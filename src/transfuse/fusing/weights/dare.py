@@ -24,7 +24,8 @@ def thinned(
         elif p <= 0:
             found.append(torch.zeros_like(delta))
         else:
-            kept = delta * draw(i, torch.tensor(p, dtype=torch.float64).expand(delta.shape))
+            mask = draw(i, torch.tensor(p, dtype=torch.float64).expand(delta.shape))
+            kept = delta * mask.to(delta.dtype)
             found.append(rescaled(delta, kept, p, compat) if rescale else kept)
     return found
 

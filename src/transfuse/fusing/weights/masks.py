@@ -21,7 +21,10 @@ def drawing(seed: int, name: str, start: int = 0) -> Draw:
         words = words_of(key(seed, "mask", name, parent), start, probability.numel())
         same = probability.numel() > 0 and not any(probability.stride())
         limits = probability.flatten()[:1] if same else probability.flatten()
-        return torch.from_numpy(words < limits.double().numpy() * 2.0**32).reshape(probability.shape)
+        limit = limits.double().numpy() * 2.0**32
+        if same and limit[0] <= 2.0**32 - 1:
+            limit = np.ceil(limit).astype(np.uint32)  # the same answers, compared as they are
+        return torch.from_numpy(words < limit).reshape(probability.shape)
 
     return draw
 

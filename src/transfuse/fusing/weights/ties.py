@@ -8,7 +8,9 @@ threshold too), and where signs cancel exactly the majority of the elected signs
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import torch
+from torch.nn import functional as F
 
 from transfuse.fusing.weights.dare import rescaled
 from transfuse.fusing.weights.vectors import PerParent, agreed, differences
@@ -43,7 +45,12 @@ def within(deltas: Sequence[torch.Tensor], kept: Bounds) -> list[torch.Tensor]:
     """The differences with zeros outside of the bounds."""
     found = []
     for delta, (low, high) in zip(deltas, kept, strict=True):
-        size = delta.abs()
-        mask = size >= low
-        found.append(delta * (mask if high == float("inf") else mask & (size <= high)))
+        if low > high:
+            found.append(torch.zeros_like(delta))
+            continue
+        below = float(
+            np.nextafter(np.float32(low), np.float32(0))
+        )  # hardshrink keeps what is larger, not what is equal
+        part = F.hardshrink(delta, below) if low > 0 else delta
+        found.append(part if high == float("inf") else part.masked_fill(part.abs() > high, 0.0))
     return found

@@ -46,22 +46,22 @@ def weighted_sum(tensors: Sequence[torch.Tensor], weight: PerParent) -> torch.Te
     return total
 
 
-def agreed(
-    tensors: Sequence[torch.Tensor], weight: PerParent, *, normalize: bool, tie: float, count: bool = False
-) -> torch.Tensor:
+def agreed(tensors: Sequence[torch.Tensor], weight: PerParent, *, normalize: bool, tie: float) -> torch.Tensor:
     """Σ of the w·x whose sign is that of Σ w·x; `normalize` divides by the sum of their weights, zeros not counted.
 
-    `tie` is the sign where the sum is exactly zero. With `count` the divisor counts parents instead of weights.
+    `tie` is the sign where the sum is exactly zero.
     """
+    scaled = [tensor * w for tensor, w in zip(tensors, weight, strict=True)]
     total = weighted_sum(tensors, weight)
-    sign = total.sign()
-    sign[sign == 0] = tie
-    kept, divisor = total.zero_(), torch.zeros_like(total)
-    for tensor, w in zip(tensors, weight, strict=True):
-        agree = (tensor.sign() * (1.0 if w >= 0 else -1.0)) == sign
-        kept.add_(tensor * agree, alpha=w)
-        divisor.add_(agree, alpha=1.0 if count else w)
-    if not normalize:
+    sign = (total >= 0 if tie > 0 else total > 0).float().mul_(2).sub_(1)
+    kept, divisor = total.zero_(), torch.zeros_like(total) if normalize else None
+    for x, w in zip(scaled, weight, strict=True):
+        along = x.mul_(sign).clamp_(min=0)  # its size where it agrees, else 0: no masks, which torch turns into floats
+        kept.add_(along)
+        if divisor is not None:
+            divisor.add_(along.sign_(), alpha=w)
+    kept.mul_(sign)
+    if divisor is None:
         return kept
-    divisor[divisor.abs() < 1e-8] = 1.0
+    divisor.masked_fill_(divisor.abs() < 1e-8, 1.0)
     return kept.div_(divisor)
