@@ -98,3 +98,23 @@ def write_photos(folder: Path, each: int, seed: int = 0) -> Path:
             picture = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
             Image.fromarray(picture).save(folder / name / f"{name}{number}.png")
     return folder
+
+
+def write_mixed(folder: Path, count: int, seed: int = 0, holes: bool = True) -> Path:
+    """A table of a number, a picture and a text that each tell a part of the label; with `holes` some are missing."""
+    random = np.random.default_rng(seed)
+    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    lines, topics = ["size,photo,note,label"], list(TOPICS)
+    for row in range(count):
+        size, light, topic = random.normal(), random.random(), topics[int(random.integers(3))]
+        words = [str(random.choice(TOPICS[topic] if spot % 3 == 0 else FILLERS)) for spot in range(7)]
+        pixels = np.array([80 + 120 * light, 120, 200 - 120 * light]) + random.normal(0, 30, (24, 24, 3))
+        name = f"pictures/{seed}-{row}.png"
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / name)
+        score = size + 5 * (light - 0.5) + {"music": 1.5, "food": -1.5}.get(topic, 0.0)
+        photo = "" if holes and row % 17 == 3 else "pictures/gone.png" if holes and row == 5 else name
+        note = "" if holes and row % 23 == 4 else " ".join(words)
+        lines.append(f"{size:.3f},{photo},{note},{'yes' if score > 0 else 'no'}")
+    path = folder / f"mixed{seed}.csv"
+    path.write_text("\n".join(lines))
+    return path

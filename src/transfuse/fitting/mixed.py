@@ -17,7 +17,7 @@ from transfuse.sources.references import find
 from transfuse.tasks.tables import columns_of
 from transfuse.training.options import Fit
 from transfuse.transferring.fused_probe import Joined
-from transfuse.transferring.mixed_probe import COLUMNS, Seen, joined_columns, mixed_probe
+from transfuse.transferring.mixed_probe import Seen, joined_columns, mixed_probe, sees_cells
 from transfuse.transferring.outcome import Outcome
 from transfuse.transferring.transfer import as_model, described
 
@@ -46,8 +46,8 @@ def fuse_columns(found: Sequence[Source], task: Task, run: Run, options: Mapping
     kept = paying(every)
     left = "".join(f"; {name} does not raise the evidence" for name in every.rejected)
     told = f"Out of fold: {bought(every) or 'nothing is better than none'}{left}."
-    if set(kept.probes) <= {COLUMNS}:
-        progress.decide("Which columns know what?", told, "Plain columns are enough.")
+    if not any(map(sees_cells, kept.probes.values())):
+        progress.decide("Which columns know what?", told, "Plain columns and counted words are enough.")
         return
     progress.decide("Which columns know what?", told, f"{' + '.join(kept.probes)}.")
     model, outcome = _fused(kept, seen, task, fit, started)
@@ -64,8 +64,7 @@ def fused_again(candidate: Candidate, task: Task, run: Run) -> Model:
     seen = [Seen(column=column, source=source) for column, source in pairs]
     started, fit = time.monotonic(), _fit(candidate.options)
     found = joined_columns(seen, task, fit=fit, run=run, every=True)
-    if COLUMNS not in candidate.facts["sources"]:
-        found = replace(found, probes={name: probe for name, probe in found.probes.items() if name != COLUMNS})
+    found = replace(found, probes={name: found.probes[name] for name in candidate.facts["sources"]})
     return _fused(found, seen, task, fit, started)[0]
 
 
@@ -116,4 +115,5 @@ def _fused(found: Joined, seen: Sequence[Seen], task: Task, fit: Fit, started: f
         seconds=round(time.monotonic() - started, 3),
         version=transfuse.__version__,
     )
-    return as_model(outcome, task, step, f"fused probe of {' + '.join(found.probes)}"), outcome
+    columns = (name.removeprefix("words of ").partition(" by ")[0] for name in found.probes)
+    return as_model(outcome, task, step, f"fused probe of {' + '.join(dict.fromkeys(columns))}"), outcome

@@ -106,7 +106,7 @@ def _decide(progress: Progress) -> None:
     progress.decide(
         "Which kind of model suits the table?", f"{scores} (validation).", f"{best(progress.candidates).name}."
     )
-    from_source = [c for c in progress.candidates if knows_more(c)]
+    from_source = [c for c in progress.candidates if knows_more(c) and c.method != "fused_probe"]
     alone = [c for c in progress.candidates if not knows_more(c)]
     if from_source and alone:
         a, b = best(from_source), best(alone)
@@ -127,6 +127,8 @@ def findings(taken: Candidate, everyone: Sequence[Candidate], assessments: Mappi
     fresh = [c for c in everyone if not knows_more(c)]
     rivals = [c for c in fresh if c.method in ("probe", "trees") and c is not taken]
     said = []
+    if knows_more(taken) and rivals:  # said below, against the best of them
+        rivals = [rival for rival in rivals if rival is not best(fresh)]
     for rival in rivals:
         gap = difference(assessments[taken.name], assessments[rival.name], name=metric)
         said.append(in_words(taken.name, rival.name, metric, gap))

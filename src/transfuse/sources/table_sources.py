@@ -59,7 +59,7 @@ def suited(source: Source, task: Task) -> Source:
         return source
     columns = columns_of(task)
     if "table" in source.builder:
-        return _fresh(source, columns)
+        return fresh(source, columns)
     found = changes(source.preprocessing, columns)
     if found.columns.columns == source.preprocessing.columns:
         return source
@@ -80,7 +80,8 @@ def changed_lines(source: Source, task: Task) -> tuple[str, ...]:
     return changes(source.preprocessing, columns_of(task)).lines  # type: ignore[arg-type]
 
 
-def _fresh(source: Source, columns: TablePreprocessing) -> Source:
+def fresh(source: Source, columns: TablePreprocessing) -> Source:
+    """`table:columns` or `table:network` for these columns."""
     name = source.builder["table"]
     builder: dict[str, Any] = {"onehot": sizes_of(columns)} if name == "columns" else network_builder(columns)
     digest = of_many([of_value(builder), of_value(plain(columns))])

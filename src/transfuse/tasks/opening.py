@@ -1,7 +1,8 @@
 """The door to labelled data of any modality: recognises what they are, says so, and calls the opener.
 
 A folder of pictures, arrays of pixels and tables with a column of picture paths are pictures; class folders of `.txt`
-and tables with one column of free text beside the target are texts; other tables and SQL URLs are tables.
+and tables with one column of free text beside the target are texts; other tables, those with both pictures and free
+text among them, and SQL URLs are tables.
 """
 
 import re
@@ -154,13 +155,31 @@ def _of_table(path: Path, target: str | Sequence[str] | None) -> tuple[Modality,
     targets = {target} if isinstance(target, str) else set(target or ())
     rest = {name: values[:_LOOKED_AT] for name, values in columns.items() if name not in targets}
     pictures = [name for name, values in rest.items() if _mostly_pictures(values)]
+    texts = [name for name, values in rest.items() if is_free_text(values) and name not in pictures]
+    if pictures and texts:
+        return "table", f"the column '{pictures[0]}' holds paths of pictures, '{texts[0]}' free text"
     if pictures:
-        return "image", f"the column '{pictures[0]}' holds paths of pictures"
-    texts = [name for name, values in rest.items() if is_free_text(values)]
+        return "image", f"the column '{pictures[0]}' holds paths of pictures" + _others(rest, targets, pictures)
     others = [name for name in rest if name not in texts]
     if len(texts) == 1 and len(others) <= (1 if not targets else 0) + _bookkeeping(others):
         return "text", f"the column '{texts[0]}' holds free text"
     return "table", f"{len(columns)} columns" + (f", of which {len(texts)} hold free text" if texts else "")
+
+
+def _others(rest: Mapping[str, Sequence[Any]], targets: set[str], pictures: Sequence[str]) -> str:
+    """Says which columns of numbers a task of pictures leaves aside; nothing where one of them may be the target."""
+    names = [n for n, values in rest.items() if targets and n not in pictures and not _bookkeeping([n])]
+    numbers = [name for name in names if _are_numbers(rest[name])]
+    told = ", ".join(map(repr, numbers[:5]))
+    return f"; --modality table learns from {told} as well" if numbers else ""
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    """Whether all cells that are there are numbers."""
+    try:
+        return len([float(value) for value in values if value is not None]) > 0
+    except (TypeError, ValueError):
+        return False
 
 
 def _bookkeeping(names: Sequence[str]) -> int:

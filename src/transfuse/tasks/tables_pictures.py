@@ -1,9 +1,9 @@
-"""Columns of a table whose cells are paths of pictures: which can be read, and what they hold.
+"""Columns of a table whose cells are paths of pictures: which can be read, and what they hold; and missing texts.
 
 A cell whose picture cannot be read is taken as missing and named. Letters: N rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,8 @@ def with_pictures(read: Read, guesses: Mapping[str, Guess]) -> tuple[Read, pa.Ta
 
     Raises `DataError` when a column has no picture that can be read.
     """
-    by_contents, notes = read.table, []
+    by_contents = read.table
+    notes: list[DataWarning] = []
     for name in (name for name, guess in guesses.items() if guess.role == "picture"):
         place = read.table.column_names.index(name)
         cells = [None if cell is None else str(cell) for cell in read.table.column(place).to_pylist()]
@@ -39,6 +40,11 @@ def with_pictures(read: Read, guesses: Mapping[str, Guess]) -> tuple[Read, pa.Ta
         read = replace(read, table=read.table.set_column(place, name, pa.array(kept, pa.string())))
         by_contents = by_contents.set_column(place, name, pa.array(contents, pa.string()))
         notes += _said(name, cells, kept, problems)
+    notes += [
+        note
+        for name in (name for name, guess in guesses.items() if guess.role == "text")
+        for note in _empty(name, read.table.column(name).to_pylist(), "text")
+    ]
     return read, by_contents, tuple(notes)
 
 
@@ -62,17 +68,20 @@ def _look(path: Path) -> tuple[str, str]:
 
 def _said(name: str, cells: list[str | None], kept: list[str | None], problems: Mapping[str, str]) -> list[DataWarning]:
     """Pictures that cannot be read, and cells without one."""
-    notes = []
+    notes: list[DataWarning] = []
     bad = [(row, cell) for row, cell in enumerate(cells) if cell in problems]
     if bad:
         places = tuple(f"row {row + 1}: {problems[str(cell)]}" for row, cell in bad)
-        message = f"{len(bad)} pictures of the column '{name}' cannot be read; these cells are taken as missing."
+        message = f"{len(bad)} picture(s) of the column '{name}' cannot be read and are taken as missing."
         notes.append(DataWarning(code="unreadable", message=message, places=places))
-    empty = [f"row {row + 1}" for row, cell in enumerate(kept) if cell is None]
-    if empty:
-        message = (
-            f"{len(empty)} of {len(kept)} rows have no picture in '{name}'; the mean features of the others and a mark"
-            " stand for it."
-        )
-        notes.append(DataWarning(code="missing-pictures", message=message, places=tuple(empty), severity="note"))
-    return notes
+    return notes + _empty(name, kept, "picture")
+
+
+def _empty(name: str, cells: Sequence[object], noun: str) -> list[DataWarning]:
+    """Cells without a picture or text."""
+    empty = tuple(f"row {row + 1}" for row, cell in enumerate(cells) if cell is None or not str(cell).strip())
+    message = (
+        f"{len(empty)} of {len(cells)} rows have no {noun} in '{name}'; a mark stands for it, and for the column's"
+        " source the mean features of the others."
+    )
+    return [DataWarning(code=f"missing-{noun}s", message=message, places=empty, severity="note")] if empty else []

@@ -1,8 +1,9 @@
 """A linear head on a table whose texts and pictures are seen by frozen sources, beside its plain columns.
 
-Every such column is a block of features, the plain columns are another. They join by evidence and what each buys is
-measured out of fold, as in `fused_probe`, of which this is the sibling for columns in place of sources. A column's
-source is read at its end or at several depths side by side, whichever ridge head is better out of fold.
+Every such column is a block of features, the plain columns are another, the counted words of a free text one more: its
+source has to know more than they. Blocks join by evidence and what each buys is measured out of fold, as in
+`fused_probe`, of which this is the sibling for columns in place of sources. A column's source is read at its end or at
+several depths side by side, whichever ridge head is better out of fold.
 Letters: N rows, D features.
 """
 
@@ -20,15 +21,15 @@ from transfuse.sources.depths import FINAL, deep, spread
 from transfuse.sources.extraction import features
 from transfuse.sources.mixed import CellBody, of_column, side_by_side
 from transfuse.sources.opening import Opened, open_source
-from transfuse.sources.table_sources import suited, unfitted
-from transfuse.tasks.tables_encoding import width_of
+from transfuse.sources.table_sources import fresh, unfitted
+from transfuse.tasks.tables import columns_of
 from transfuse.training.options import Fit
 from transfuse.transferring.fused_probe import Joined, chosen_of, headed
 from transfuse.transferring.outcome import Outcome
 from transfuse.transferring.starting import COUNTS, Probed, fitted, probed
 
 COLUMNS = "columns"
-"""Name of the block of plain columns."""
+"""Name of the block of numbers, categories and dates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +42,8 @@ class Seen:
 
 def joined_columns(seen: Sequence[Seen], task: Task, *, fit: Fit, run: Run = Run(), every: bool = False) -> Joined:
     """The blocks of columns that raise the evidence side by side; all of them when `every`."""
-    probes: dict[str, Probed] = {}
-    plain = _plain(task)
-    if plain is not None:
-        probes[COLUMNS] = probed(plain, task, fit=fit, run=run, solver="ridge")
+    blocks = plain_blocks(task).items()
+    probes = {name: probed(opened, task, fit=fit, run=run, solver="ridge") for name, opened in blocks}
     for one in seen:
         found = _probed(one, task, fit, run)
         probes[found.opened.source.name] = found
@@ -53,21 +52,29 @@ def joined_columns(seen: Sequence[Seen], task: Task, *, fit: Fit, run: Run = Run
 
 def mixed_probe(found: Joined, task: Task, *, fit: Fit = Fit()) -> Outcome:
     """The joined blocks as one network under one linear head, calibrated by out-of-fold logits."""
-    names = sorted(found.probes, key=lambda name: name != COLUMNS)  # as they lie in a row
+    names = sorted(found.probes, key=lambda name: sees_cells(found.probes[name]))  # as they lie in a row
     ordered = replace(found, probes={name: found.probes[name] for name in names})
     together = side_by_side([probe.opened for probe in ordered.probes.values()])
     x_ND = np.concatenate([probe.x_ND for probe in ordered.probes.values()], axis=1)
     return headed(together, x_ND, ordered, task, fit)
 
 
-def _plain(task: Task) -> Opened | None:
-    """The plain columns, free texts as counts of words; None when there is none."""
-    source = suited(unfitted("columns"), task)
-    assert isinstance(source.preprocessing, TablePreprocessing)
-    columns = tuple(column for column in source.preprocessing.columns if width_of(column))
-    if not columns:
-        return None
-    return open_source(replace(source, preprocessing=TablePreprocessing(columns=columns)))
+def plain_blocks(task: Task) -> dict[str, Opened]:
+    """The columns that need no source, by block: plain ones together, the counted words of each free text apart."""
+    columns = columns_of(task).columns
+    plain = tuple(column for column in columns if column.role not in ("text", "picture"))
+    groups = {COLUMNS: plain} if plain else {}
+    groups |= {f"words of {column.name}": (column,) for column in columns if column.role == "text"}
+    return {
+        name: open_source(fresh(unfitted("columns"), TablePreprocessing(columns=group)))
+        for name, group in groups.items()
+    }
+
+
+def sees_cells(probe: Probed) -> bool:
+    """Whether a block is of a column that goes through a source of its own."""
+    preprocessing = probe.opened.source.preprocessing
+    return isinstance(preprocessing, TablePreprocessing) and bool(preprocessing.parts)
 
 
 def _probed(seen: Seen, task: Task, fit: Fit, run: Run) -> Probed:
