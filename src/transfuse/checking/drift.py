@@ -7,7 +7,7 @@ people can see: brightness, contrast, sizes, the share of the picture that is no
 Letters: N examples of both sets, D features, S statistics.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from transfuse.sources.references import find
 _CLEAR = 0.8
 """Standardised difference that is called large (Cohen, Statistical Power Analysis, 1988)."""
 _RESAMPLES = 500
+_CROP = " Models may carry over better from pictures cropped to what is not background: try `--crop ink`."
 _EQUAL, _ALWAYS = 1e-9, 99.0
 _ENDS = (("standardised", "value"), ("low", "low"), ("high", "high"))
 
@@ -66,7 +67,8 @@ def drift(
         )
     names = _names(tasks[0], tasks[1])
     told, by = _told_apart(tasks, source, seed=seed, trust_code=trust_code, run=run)
-    looks = _looks(tasks, names, seed) if tasks[0].modality == "image" else []
+    items = [everything(task).examples.items for task in tasks]
+    looks = looks_apart(items[0], items[1], names, seed) if tasks[0].modality == "image" else []
     classes = _classes(tasks, names)
     return Report(
         title=f"{names[0]} against {names[1]}",
@@ -99,9 +101,9 @@ def _told_apart(
     return interval("single-label", "auc", from_N, p_NC, seed=seed), parts[0][1]
 
 
-def _looks(tasks: list[Task], names: tuple[str, str], seed: int) -> list[dict[str, Any]]:
-    """One row a statistic, the largest standardised difference first."""
-    a, b = (looks_of(everything(task).examples.items) for task in tasks)
+def looks_apart(items: Sequence[Any], others: Sequence[Any], names: tuple[str, str], seed: int) -> list[dict[str, Any]]:
+    """What can be seen of two sets of pictures: one row a statistic, the largest standardised difference first."""
+    a, b = looks_of(items), looks_of(others)
     rows = [
         {
             "statistic": name,
@@ -112,6 +114,12 @@ def _looks(tasks: list[Task], names: tuple[str, str], seed: int) -> list[dict[st
         for name in LOOKS
     ]
     return sorted(rows, key=lambda row: -abs(row["standardised"]["value"]))
+
+
+def large(row: dict[str, Any]) -> bool:
+    """Whether a row's difference is large, and sure."""
+    gap = row["standardised"]
+    return abs(gap["value"]) >= _CLEAR and not gap["low"] <= 0 <= gap["high"]
 
 
 def _standardised(a_N: np.ndarray, b_N: np.ndarray, seed: int) -> Measured:
@@ -173,11 +181,12 @@ def _sentences(
     sentences = [_verdict(names, told, by)]
     for row in looks:
         gap = row["standardised"]
-        if abs(gap["value"]) >= _CLEAR and not gap["low"] <= 0 <= gap["high"]:
+        if large(row):
             more = "higher" if gap["value"] > 0 else "lower"
             size = "always" if abs(gap["value"]) == _ALWAYS else f"{abs(gap['value']):.1f} standard deviations"
             figures = f"{row[names[1]]:g} against {row[names[0]]:g} ({size})"
-            sentences.append(f"{LOOKS[row['statistic']]} is {more} in {names[1]}: {figures}.")
+            advice = _CROP if row["statistic"] == "filled" else ""
+            sentences.append(f"{LOOKS[row['statistic']]} is {more} in {names[1]}: {figures}.{advice}")
     moved = [row for row in classes if _apart(row[names[0]], row[names[1]])]
     if moved:
         told_classes = ", ".join(
