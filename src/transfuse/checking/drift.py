@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from transfuse.checking.column_drift import TREES, moved_columns, told_apart
 from transfuse.checking.looks import LOOKS, looks_of
 from transfuse.checking.seeing import everything, seen
 from transfuse.core import verbs
@@ -23,6 +24,7 @@ from transfuse.measuring.intervals import interval, wilson
 from transfuse.predicting.predict import activated
 from transfuse.probing.heads import fit_head
 from transfuse.sources.references import find
+from transfuse.tasks.tables import columns_of
 
 _CLEAR = 0.8
 """Standardised difference that is called large (Cohen, Statistical Power Analysis, 1988)."""
@@ -66,6 +68,8 @@ def drift(
             f" {tasks[1].modality}."
         )
     names = _names(tasks[0], tasks[1])
+    if source is None and tasks[0].modality == "table":
+        return _of_tables(tasks, names, seed, command)
     told, by = _told_apart(tasks, source, seed=seed, trust_code=trust_code, run=run)
     items = [everything(task).examples.items for task in tasks]
     looks = looks_apart(items[0], items[1], names, seed) if tasks[0].modality == "image" else []
@@ -76,6 +80,34 @@ def drift(
         rows=({"told apart by": f"a linear head on features of {by}", "auc": told},),
         summary=tuple(_sentences(names, told, by, looks, classes)),
         sections=tuple(_sections(names, looks, classes)),
+        command=command,
+    )
+
+
+def _of_tables(tasks: list[Task], names: tuple[str, str], seed: int, command: str) -> Report:
+    """Two tables column by column."""
+    a, b = (everything(task) for task in tasks)
+    columns = columns_of(tasks[0]), columns_of(tasks[1])
+    told = told_apart(a, b, *columns, seed)
+    moved, sentences = moved_columns(a, b, *columns)
+    classes = _classes(tasks, names)
+    note = "Distance: Kolmogorov-Smirnov, or total variation of categories, 0..1; p corrected for all columns."
+    section = Section(
+        kind="table",
+        title="Column by column",
+        content={"columns": list(moved[0]) if moved else ["column"], "rows": moved},
+        note=f"First: {names[0]}; second: {names[1]}. {note}",
+    )
+    return Report(
+        title=f"{names[0]} against {names[1]}",
+        columns=("told apart by", "auc"),
+        rows=({"told apart by": TREES, "auc": told},),
+        summary=(
+            *_sentences(names, told, TREES, [], classes)[:1],
+            *sentences,
+            *_sentences(names, told, "", [], classes)[1:],
+        ),
+        sections=(section, *_sections(names, [], classes)),
         command=command,
     )
 
@@ -201,11 +233,10 @@ def _apart(a: Measured, b: Measured) -> bool:
 
 
 def _verdict(names: tuple[str, str], told: Measured, by: str) -> str:
-    figures = (
-        f"AUC {told['value']:.3f} ({told['low']:.3f} to {told['high']:.3f}, n = {told['n']:.0f}, features of {by})"
-    )
+    seen_by = by if by == TREES else f"features of {by}"
+    figures = f"AUC {told['value']:.3f} ({told['low']:.3f} to {told['high']:.3f}, n = {told['n']:.0f}, {seen_by})"
     if told["low"] <= 0.5:
         return f"No difference between {names[0]} and {names[1]} is proven: {figures}."
     if told["value"] >= 0.95:
-        return f"{names[0]} and {names[1]} are two worlds: a linear head tells them apart nearly always, {figures}."
+        return f"{names[0]} and {names[1]} are two worlds: they are told apart nearly always, {figures}."
     return f"{names[0]} and {names[1]} differ: {figures}."

@@ -35,6 +35,7 @@ from transfuse.predicting.predict import logits
 from transfuse.probing.aligning import Ratio, coral_of, density_ratio
 from transfuse.probing.calibrating import temperature
 from transfuse.probing.heads import Head
+from transfuse.sources.depths import FINAL
 from transfuse.sources.extraction import features
 from transfuse.sources.network import Network
 from transfuse.sources.opening import Opened, open_source
@@ -128,8 +129,11 @@ def _about_cropping(whole: Candidate, ink: Candidate, progress: Progress) -> Non
 
 def _seen(source: Source, population: Task, task: Task, run: Run, options: Mapping[str, Any]) -> Frozen:
     fit = _fit(options)
-    found = probed(open_source(source, seed=fit.seed), task, fit=fit, run=run)
-    theirs_ND = cast("Features", features(found.opened, population, "train", run=run)).x_ND
+    opened = open_source(source, seed=fit.seed)
+    found = probed(opened, task, fit=fit, run=run)
+    names = (FINAL,) if found.opened is opened else tuple(found.opened.source.builder["depths"]["names"])
+    parts = cast("dict[str, Features]", features(opened, population, "train", names, run=run))
+    theirs_ND = np.concatenate([parts[name].x_ND for name in names], axis=1)
     return Frozen(
         source=source,
         opened=found.opened,
