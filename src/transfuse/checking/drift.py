@@ -7,12 +7,13 @@ people can see: brightness, contrast, sizes, the share of the picture that is no
 Letters: N examples of both sets, D features, S statistics.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from transfuse.checking.column_drift import TREES, moved_columns, told_apart
 from transfuse.checking.looks import LOOKS, looks_of
 from transfuse.checking.seeing import everything, seen
 from transfuse.core import verbs
@@ -23,10 +24,12 @@ from transfuse.measuring.intervals import interval, wilson
 from transfuse.predicting.predict import activated
 from transfuse.probing.heads import fit_head
 from transfuse.sources.references import find
+from transfuse.tasks.tables import columns_of
 
 _CLEAR = 0.8
 """Standardised difference that is called large (Cohen, Statistical Power Analysis, 1988)."""
 _RESAMPLES = 500
+_CROP = " Models may carry over better from pictures cropped to what is not background: try `--crop ink`."
 _EQUAL, _ALWAYS = 1e-9, 99.0
 _ENDS = (("standardised", "value"), ("low", "low"), ("high", "high"))
 
@@ -65,8 +68,11 @@ def drift(
             f" {tasks[1].modality}."
         )
     names = _names(tasks[0], tasks[1])
+    if source is None and tasks[0].modality == "table":
+        return _of_tables(tasks, names, seed, command)
     told, by = _told_apart(tasks, source, seed=seed, trust_code=trust_code, run=run)
-    looks = _looks(tasks, names, seed) if tasks[0].modality == "image" else []
+    items = [everything(task).examples.items for task in tasks]
+    looks = looks_apart(items[0], items[1], names, seed) if tasks[0].modality == "image" else []
     classes = _classes(tasks, names)
     return Report(
         title=f"{names[0]} against {names[1]}",
@@ -74,6 +80,34 @@ def drift(
         rows=({"told apart by": f"a linear head on features of {by}", "auc": told},),
         summary=tuple(_sentences(names, told, by, looks, classes)),
         sections=tuple(_sections(names, looks, classes)),
+        command=command,
+    )
+
+
+def _of_tables(tasks: list[Task], names: tuple[str, str], seed: int, command: str) -> Report:
+    """Two tables column by column."""
+    a, b = (everything(task) for task in tasks)
+    columns = columns_of(tasks[0]), columns_of(tasks[1])
+    told = told_apart(a, b, *columns, seed)
+    moved, sentences = moved_columns(a, b, *columns)
+    classes = _classes(tasks, names)
+    note = "Distance: Kolmogorov-Smirnov, or total variation of categories, 0..1; p corrected for all columns."
+    section = Section(
+        kind="table",
+        title="Column by column",
+        content={"columns": list(moved[0]) if moved else ["column"], "rows": moved},
+        note=f"First: {names[0]}; second: {names[1]}. {note}",
+    )
+    return Report(
+        title=f"{names[0]} against {names[1]}",
+        columns=("told apart by", "auc"),
+        rows=({"told apart by": TREES, "auc": told},),
+        summary=(
+            *_sentences(names, told, TREES, [], classes)[:1],
+            *sentences,
+            *_sentences(names, told, "", [], classes)[1:],
+        ),
+        sections=(section, *_sections(names, [], classes)),
         command=command,
     )
 
@@ -99,9 +133,9 @@ def _told_apart(
     return interval("single-label", "auc", from_N, p_NC, seed=seed), parts[0][1]
 
 
-def _looks(tasks: list[Task], names: tuple[str, str], seed: int) -> list[dict[str, Any]]:
-    """One row a statistic, the largest standardised difference first."""
-    a, b = (looks_of(everything(task).examples.items) for task in tasks)
+def looks_apart(items: Sequence[Any], others: Sequence[Any], names: tuple[str, str], seed: int) -> list[dict[str, Any]]:
+    """What can be seen of two sets of pictures: one row a statistic, the largest standardised difference first."""
+    a, b = looks_of(items), looks_of(others)
     rows = [
         {
             "statistic": name,
@@ -112,6 +146,12 @@ def _looks(tasks: list[Task], names: tuple[str, str], seed: int) -> list[dict[st
         for name in LOOKS
     ]
     return sorted(rows, key=lambda row: -abs(row["standardised"]["value"]))
+
+
+def large(row: dict[str, Any]) -> bool:
+    """Whether a row's difference is large, and sure."""
+    gap = row["standardised"]
+    return abs(gap["value"]) >= _CLEAR and not gap["low"] <= 0 <= gap["high"]
 
 
 def _standardised(a_N: np.ndarray, b_N: np.ndarray, seed: int) -> Measured:
@@ -173,11 +213,12 @@ def _sentences(
     sentences = [_verdict(names, told, by)]
     for row in looks:
         gap = row["standardised"]
-        if abs(gap["value"]) >= _CLEAR and not gap["low"] <= 0 <= gap["high"]:
+        if large(row):
             more = "higher" if gap["value"] > 0 else "lower"
             size = "always" if abs(gap["value"]) == _ALWAYS else f"{abs(gap['value']):.1f} standard deviations"
             figures = f"{row[names[1]]:g} against {row[names[0]]:g} ({size})"
-            sentences.append(f"{LOOKS[row['statistic']]} is {more} in {names[1]}: {figures}.")
+            advice = _CROP if row["statistic"] == "filled" else ""
+            sentences.append(f"{LOOKS[row['statistic']]} is {more} in {names[1]}: {figures}.{advice}")
     moved = [row for row in classes if _apart(row[names[0]], row[names[1]])]
     if moved:
         told_classes = ", ".join(
@@ -192,11 +233,10 @@ def _apart(a: Measured, b: Measured) -> bool:
 
 
 def _verdict(names: tuple[str, str], told: Measured, by: str) -> str:
-    figures = (
-        f"AUC {told['value']:.3f} ({told['low']:.3f} to {told['high']:.3f}, n = {told['n']:.0f}, features of {by})"
-    )
+    seen_by = by if by == TREES else f"features of {by}"
+    figures = f"AUC {told['value']:.3f} ({told['low']:.3f} to {told['high']:.3f}, n = {told['n']:.0f}, {seen_by})"
     if told["low"] <= 0.5:
         return f"No difference between {names[0]} and {names[1]} is proven: {figures}."
     if told["value"] >= 0.95:
-        return f"{names[0]} and {names[1]} are two worlds: a linear head tells them apart nearly always, {figures}."
+        return f"{names[0]} and {names[1]} are two worlds: they are told apart nearly always, {figures}."
     return f"{names[0]} and {names[1]} differ: {figures}."

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from transfuse.tasks.cropping import ink_box
 from transfuse.tasks.decoding import decode
 from transfuse.tasks.loading import default_workers
 
@@ -25,7 +26,6 @@ LOOKS = {
 }
 """Statistics by name, with what each is."""
 _SIDE = 64
-_INK = 0.25  # of the largest difference to the border's grey level
 
 
 def looks_of(items: Sequence[Any]) -> dict[str, np.ndarray]:
@@ -58,9 +58,5 @@ def _look(item: Any) -> dict[str, float]:
 
 def _filled(grey_HW: np.ndarray) -> float:
     """0..1: area of the box around all pixels that differ from the border's median grey."""
-    border = np.concatenate([grey_HW[0], grey_HW[-1], grey_HW[:, 0], grey_HW[:, -1]])
-    away_HW = np.abs(grey_HW - np.median(border))
-    if away_HW.max() < 1e-6:
-        return 0.0
-    rows, columns = np.nonzero(away_HW > _INK * away_HW.max())
-    return float((np.ptp(rows) + 1) * (np.ptp(columns) + 1) / grey_HW.size)
+    box = ink_box(grey_HW)
+    return 0.0 if box is None else (box[2] - box[0]) * (box[3] - box[1]) / grey_HW.size

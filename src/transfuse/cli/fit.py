@@ -17,7 +17,7 @@ from transfuse.training.options import Fit
 @click.option("--baseline/--no-baseline", default=True, help="Train from scratch too, to know what transfer bought.")
 @click.option("--refit", is_flag=True, help="Train the chosen model again on validation examples as well.")
 @click.option("--search", default=0, show_default=True, help="Trials of a search for the recipe of the fine-tuning.")
-@click.option("--source-data", type=click.Path(), help="Labelled rows of another population, for tables.")
+@click.option("--source-data", type=click.Path(), help="Labelled examples of another population: do they help?")
 @click.option("--remember", is_flag=True, help="Keep in a probe what `update` and `forget` need: personal data.")
 @click.option("--name", help="Name of the model.")
 @click.option("--set", "settings", multiple=True, help="NAME=VALUE of the fine-tuning, such as layer_decay=0.7.")

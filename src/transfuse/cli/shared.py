@@ -74,12 +74,13 @@ source_options = decorated(
     click.option("--mean", help="Per channel, such as 0.485,0.456,0.406."),
     click.option("--std", help="Per channel."),
     click.option("--range", "white", type=float, help="Value of a white pixel: 1 or 255."),
+    click.option("--crop", type=click.Choice(["none", "ink"]), help="ink: cut pictures to what is not background."),
     click.option("--max-length", type=int, help="Tokens of a text that are read, instead of what the source says."),
     click.option("--prompt", help="Stands before every text; or the name of one of the source's prompts."),
     click.option("--pooling", help="How a text's tokens become one vector: mean, cls, last or max."),
     click.option("--cut", type=click.Choice(["end", "start"]), help="Which side of longer texts is left out."),
 )
-SOURCE_OPTIONS = ("trust_code", "size", "mean", "std", "white", "max_length", "prompt", "pooling", "cut")
+SOURCE_OPTIONS = ("trust_code", "size", "mean", "std", "white", "crop", "max_length", "prompt", "pooling", "cut")
 """Names of `source_options`."""
 DATA_OPTIONS = (
     "target", "modality", "roles", "query", "path_column", "text_column", "kind", "group", "weight", "valid", "test",

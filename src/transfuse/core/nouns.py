@@ -39,6 +39,8 @@ class Preprocessing:
     """`squash` resizes both sides to `size`; `crop` keeps the shape and cuts the centre."""
     crop_share: float = 1.0
     """0..1: for `crop`, the share of the shorter side that is kept."""
+    crop: Literal["none", "ink"] = "none"
+    """`ink` first cuts to the box of what differs from the background, which keeps its shape."""
     known: bool = True
     """False when a default was assumed because the source does not say."""
 

@@ -17,6 +17,7 @@ from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import Assessment, assess
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.predicting.folder import load, save
+from transfuse.sources.inputs import identity as identity_of
 from transfuse.sources.table_sources import suited
 from transfuse.transferring.outcome import Outcome
 from transfuse.transferring.targets import scored
@@ -44,7 +45,7 @@ class Candidate:
     parts: tuple[Source, ...] = ()
     """The sources of a model that has several."""
     learnt_from: str = "target"
-    """`both` when rows of a source population were learnt from beside the task's."""
+    """`both` when examples of a source population were learnt from beside the task's, `source` when those alone."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -86,7 +87,7 @@ def made(
     """
     source = suited(source, task)
     name = f"{label or method} of {source.name}"
-    identity = of_value([source.digest, task.digest, method, plain(options)])
+    identity = of_value([source.digest, identity_of(source.preprocessing), task.digest, method, plain(options)])
     run = run.part(f"{method}-{identity[:12]}")
     kept = run.checkpoints / "made" if run.checkpoints else None
     if kept and kept.exists():

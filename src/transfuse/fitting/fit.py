@@ -5,9 +5,11 @@ for longest; train the same network from scratch, to know what transfer bought; 
 simplest model within noise of the best; read the test split once. Every fork is recorded with the numbers that decided.
 """
 
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import transfuse
@@ -17,6 +19,7 @@ from transfuse.core.errors import NotCached
 from transfuse.core.nouns import DataWarning, Model, Source, Step, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
+from transfuse.fitting import populations
 from transfuse.fitting import tables as table_fits
 from transfuse.fitting.advice import advice
 from transfuse.fitting.choosing import chosen
@@ -67,7 +70,7 @@ def fit(
         refit: Train the chosen model on, with the validation examples too.
         search: Trials of a search for the recipe of the fine-tuning (rate, schedule, optimiser, loss, head, ...); 0 for
             none beyond the learning rate.
-        source_data: For tables: labelled rows of another population, of which the report says whether they help.
+        source_data: Labelled examples of another population, of which the report says whether and how they help.
         remember: Keep, in a probe that is chosen, the sums that its head was made of, for `update` and `forget`.
         name: Name of the model.
         seed: Of splits, orders, augmentation and random weights.
@@ -93,7 +96,8 @@ def fit(
         if task.modality == "table":
             table_fits.candidates(found, task, run, options, progress, network=finetune, source_data=source_data)
         else:
-            _tried(found, task, run, (options, frozen), progress, finetune=finetune, baseline=baseline, search=search)
+            wanted = {"finetune": finetune, "baseline": baseline, "search": search, "source_data": source_data}
+            _tried(found, task, run, (options, frozen), progress, **wanted)
     except KeyboardInterrupt:
         progress.interrupted = True
         if not progress.candidates:
@@ -102,7 +106,9 @@ def fit(
     progress.decisions.append(decision)
     if not progress.interrupted and progress.by("probe"):
         progress.notes += advice(leading(progress), taken, task, seed=seed, run=run)
-    if refit and taken.method in ("trees", "unchanged"):
+    if refit and taken.learnt_from != "target":
+        progress.warn("not-refitted", f"{taken.name} learnt from other examples too, so it is not refitted.")
+    elif refit and taken.method in ("trees", "unchanged"):
         progress.warn("not-refitted", f"{taken.name} stops by the validation rows, so it is not refitted on them.")
     elif refit and not progress.interrupted:
         taken = refitted(taken, task, run)
@@ -132,11 +138,21 @@ def _tried(
     **wanted: Any,
 ) -> None:
     """Candidates for pictures and texts; `options` are those of the training and of the probes."""
+    data = wanted.pop("source_data")
+    population = None if data is None else populations.opened_population(data, task, run, progress)
     listed = shortlisted(found, task, run, progress, seed=options[0]["seed"])
     probed(listed, task, run, options[1], progress)
     fuse(task, run, options[0], progress)
-    if wanted.pop("finetune"):
-        train(task, run, options[0], progress, **wanted)
+    finetune = wanted.pop("finetune")
+    if population is not None:
+        populations.frozen(population, task, run, populations.options_of_probes(options[1]), progress)
+    with tempfile.TemporaryDirectory(prefix="transfuse-") as kept:
+        if population is not None and finetune:
+            populations.trained(population, task, run, options[0], progress, Path(kept))
+        if finetune and not progress.interrupted:
+            train(task, run, options[0], progress, **wanted)
+    if population is not None:
+        populations.decide(progress)
 
 
 def _found(

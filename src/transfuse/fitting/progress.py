@@ -26,8 +26,9 @@ class Progress:
     interrupted: bool = False
 
     def by(self, *methods: str) -> list[Candidate]:
-        """Candidates of these methods, best validation first."""
-        return sorted((c for c in self.candidates if c.method in methods), key=lambda c: c.score, reverse=True)
+        """Candidates of these methods that learnt from the task's own examples, best validation first."""
+        mine = (c for c in self.candidates if c.method in methods and c.learnt_from == "target")
+        return sorted(mine, key=lambda c: c.score, reverse=True)
 
     def decide(self, question: str, evidence: str, decision: str) -> None:
         """Record a decision."""

@@ -11,7 +11,7 @@ from transfuse.evaluating.assessing import Assessment, assess, plain_row
 from transfuse.evaluating.compare import difference, in_words
 from transfuse.evaluating.sections import detailed
 from transfuse.evaluating.text_baseline import NAME, against, text_baseline
-from transfuse.fitting import tables
+from transfuse.fitting import populations, tables
 from transfuse.fitting.candidates import Candidate
 from transfuse.fitting.progress import Progress
 from transfuse.measuring.metrics import PRIMARY
@@ -89,9 +89,10 @@ def _findings(
     """
     findings = []
     metric = PRIMARY[assessments[chosen.name].kind]
-    transferred = max((c for c in everyone if c.method != "scratch"), key=lambda c: c.score)
+    mine = [c for c in everyone if c.learnt_from == "target"]
+    transferred = max((c for c in mine if c.method != "scratch"), key=lambda c: c.score)
     scratch = next((c for c in everyone if c.method == "scratch"), None)
-    probe = max((c for c in everyone if c.method == "probe"), key=lambda c: c.score)
+    probe = max((c for c in mine if c.method == "probe"), key=lambda c: c.score)
     if scratch is None:
         findings.append("What transfer bought was not measured: nothing was trained from scratch.")
     else:
@@ -100,6 +101,7 @@ def _findings(
     if probe is not chosen:
         gap = difference(assessments[chosen.name], assessments[probe.name])
         findings.append(in_words(chosen.name, probe.name, metric, gap))
+    findings += populations.findings(everyone, assessments)
     return [f"{finding} [{split} split]" for finding in findings]
 
 

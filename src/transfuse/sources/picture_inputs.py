@@ -67,7 +67,8 @@ def digests_of(items: Sequence[Any]) -> tuple[str, ...]:
 def described(preprocessing: Preprocessing) -> str:
     """Size and colours."""
     height, width = preprocessing.size
-    return f"{height} by {width} pixels, {'grey' if preprocessing.channels == 1 else 'RGB'}"
+    ink = ", cropped to what differs from the background" if preprocessing.crop == "ink" else ""
+    return f"{height} by {width} pixels, {'grey' if preprocessing.channels == 1 else 'RGB'}{ink}"
 
 
 def notes_on(items: Sequence[Any], preprocessing: Preprocessing) -> tuple[DataWarning, ...]:

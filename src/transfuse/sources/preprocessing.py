@@ -12,6 +12,7 @@ import torch
 
 from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Preprocessing
+from transfuse.core.tables import chosen
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -45,6 +46,7 @@ def given(
     std: Sequence[float] | None = None,
     size: Size | None = None,
     range: float | None = None,
+    crop: str | None = None,
 ) -> Preprocessing:
     """The preprocessing with what the user gave in place of what is known or assumed."""
     changes: dict[str, Any] = {}
@@ -56,6 +58,8 @@ def given(
         changes["std"] = tuple(float(value) for value in std)
     if range is not None:
         changes["range"] = float(range)
+    if crop is not None:
+        changes["crop"] = chosen("crop", crop, ("none", "ink"))
     result = replace(preprocessing, **changes)
     # The size is a choice, the value scale is knowledge: only all of the latter makes an assumption knowledge.
     if {"mean", "std"} <= changes.keys():

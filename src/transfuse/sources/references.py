@@ -41,6 +41,7 @@ def find(
     std: Sequence[float] | None = None,
     size: Size | None = None,
     range: float | None = None,
+    crop: str | None = None,
     max_length: int | None = None,
     prompt: str | None = None,
     pooling: str | None = None,
@@ -49,13 +50,14 @@ def find(
     """What a reference means: builder, weights' file, preprocessing, licence, digest. Holds no tensors.
 
     trust_code: allows `nets.py:function` to run. mean, std, range: in place of what the source says about the values
-    of its pictures; size: pixels, one number or (height, width). max_length (tokens), prompt, pooling (`mean`, `cls`,
+    of its pictures; size: pixels, one number or (height, width); crop: `ink` for the box of what differs from
+    the background. max_length (tokens), prompt, pooling (`mean`, `cls`,
     `last`, `max`) and cut (`end`, `start`): the same for texts. Weights of `timm:` and `hf:` are downloaded when they
     are not cached. Raises `UsageError`, `UnknownName`, `NotCached`, `SourceError`, `ModelError`, `WeightsError`.
     """
     if isinstance(reference, Source):
         return reference
-    options = {"mean": mean, "std": std, "size": size, "range": range}
+    options = {"mean": mean, "std": std, "size": size, "range": range, "crop": crop}
     text = str(reference)
     kind, _, rest = text.partition(":")
     said = {"max_length": max_length, "prompt": prompt, "pooling": pooling, "cut": cut}

@@ -16,6 +16,7 @@ from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from transfuse.core.errors import DataError
 from transfuse.core.nouns import Preprocessing
+from transfuse.tasks.cropping import to_ink
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "ICO", "TGA", "AVIF")
 """What Pillow may open. Formats that start other programs (EPS) or hold no pixels of their own are left out."""
@@ -97,6 +98,8 @@ def examined(data: bytes, whole: int, least: int) -> tuple[Image.Image, bool, tu
 def fitted(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     """The picture at `preprocessing.size`."""
     height, width = preprocessing.size
+    if preprocessing.crop == "ink":
+        image = to_ink(image, preprocessing.size)
     box = _centre(image.size, (width, height), preprocessing.crop_share) if preprocessing.fit == "crop" else None
     if box is None and image.size == (width, height):
         return image
@@ -113,7 +116,9 @@ def described(item: Item) -> str:
     return "the picture"
 
 
-def _needed(preprocessing: Preprocessing) -> int:
+def _needed(preprocessing: Preprocessing) -> int | None:
+    if preprocessing.crop == "ink":  # how small a part of it will be wanted is not known
+        return None
     share = preprocessing.crop_share if preprocessing.fit == "crop" else 1.0
     return round(2 * max(preprocessing.size) / share)
 

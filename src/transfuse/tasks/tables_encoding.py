@@ -80,7 +80,7 @@ def strange_cells(table: pa.Table, preprocessing: TablePreprocessing) -> dict[in
     for column in preprocessing.columns:
         if column.absent or column.role in ("categorical", "text", "picture"):
             continue
-        strange = _numbers(table.column(column.name), column)[1]
+        strange = numbers_of(table.column(column.name), column)[1]
         for row in np.flatnonzero(strange).tolist():
             found.setdefault(row, _spoken(table.column(column.name), column, row))
     return found
@@ -94,14 +94,15 @@ def _block(cell_N: pa.ChunkedArray, column: Column, strict: bool) -> np.ndarray:
         return np.empty((len(cell_N), 0))
     if column.role == "text":
         return cells.hashed_words(cell_N)
-    values, strange = _numbers(cell_N, column)
+    values, strange = numbers_of(cell_N, column)
     if strict and strange.any():
         raise DataError(_spoken(cell_N, column, int(np.flatnonzero(strange)[0])))
     scaled = ((values - column.mean) / column.std)[:, None]
     return np.concatenate([scaled, _calendar(values)], axis=1) if column.role == "date" else scaled
 
 
-def _numbers(cell_N: pa.ChunkedArray, column: Column) -> tuple[np.ndarray, np.ndarray]:
+def numbers_of(cell_N: pa.ChunkedArray, column: Column) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers, truth values or days since 1970 (N,), in their own unit and NaN for missing; and which are none."""
     cell_N = cells.blanked(cell_N, column.blanks)
     if column.role == "boolean":
         return cells.truths(cell_N)
@@ -151,7 +152,7 @@ def _learnt(name: str, cell_N: pa.ChunkedArray, guess: Guess) -> Column:
         return plain
     if guess.role == "categorical":
         return categories(plain, cell_N)
-    values = _numbers(cell_N, plain)[0]
+    values = numbers_of(cell_N, plain)[0]
     there = values[np.isfinite(values)]
     if not len(there):
         return plain
