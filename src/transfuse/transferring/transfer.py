@@ -209,6 +209,12 @@ def _sentences(found: dict[str, Any]) -> list[str]:
             f"{f', the best of {tried} tried' if tried else ''}; stopped by {found['stopped_by']}."
         )
         sentences.append(f"Augmentation: {found['augmentation']}")
+    if "pretraining" in found:
+        told = found["pretraining"]
+        sentences.append(
+            f"Learnt from {told['rows']} rows without their labels first: {told['loss']:.0%} of what knowing nothing of a"
+            f" cell costs is left, {told['loss_before']:.0%} before."
+        )
     if "interpolation" in found:
         alpha = found["interpolation"]["alpha"]
         sentences.append(f"Kept {alpha:.0%} of the way from the source to the trained weights.")
