@@ -5,9 +5,11 @@ for longest; train the same network from scratch, to know what transfer bought; 
 simplest model within noise of the best; read the test split once. Every fork is recorded with the numbers that decided.
 """
 
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import transfuse
@@ -25,6 +27,7 @@ from transfuse.fitting.progress import Progress
 from transfuse.fitting.refitting import refitted
 from transfuse.fitting.report import evidence
 from transfuse.fitting.trainings import train
+from transfuse.fitting.unlabelled import require_unlabelled
 from transfuse.sources.references import find, told_apart
 from transfuse.tasks.opening import open_task
 from transfuse.transferring.transfer import described
@@ -48,6 +51,7 @@ def fit(
     refit: bool = False,
     search: int = 0,
     source_data: Any = None,
+    unlabelled: str | Path | None = None,
     remember: bool = False,
     name: str | None = None,
     seed: int = 0,
@@ -68,6 +72,8 @@ def fit(
         search: Trials of a search for the recipe of the fine-tuning (rate, schedule, optimiser, loss, head, ...); 0 for
             none beyond the learning rate.
         source_data: For tables: labelled rows of another population, of which the report says whether they help.
+        unlabelled: For tables: a file or a database of rows with the same columns, whose target is not read; the report
+            says whether they help the network.
         remember: Keep, in a probe that is chosen, the sums that its head was made of, for `update` and `forget`.
         name: Name of the model.
         seed: Of splits, orders, augmentation and random weights.
@@ -87,25 +93,37 @@ def fit(
     options = {"seed": seed, **(options or {})}
     frozen = {name: options[name] for name in ("seed", "class_weights") if name in options} | {"remember": remember}
     task = data if isinstance(data, Task) else open_task(data, seed=seed, run=run)
+    require_unlabelled(unlabelled, task, network=finetune)
     progress = Progress()
     found = told_apart(_found(sources, task.modality, trust_code, progress))
-    try:
-        if task.modality == "table":
-            table_fits.candidates(found, task, run, options, progress, network=finetune, source_data=source_data)
-        else:
-            _tried(found, task, run, (options, frozen), progress, finetune=finetune, baseline=baseline, search=search)
-    except KeyboardInterrupt:
-        progress.interrupted = True
-        if not progress.candidates:
-            raise
-    taken, decision = chosen(progress.candidates)
-    progress.decisions.append(decision)
-    if not progress.interrupted:
-        progress.notes += advice(leading(progress), taken, task, seed=seed, run=run)
-    if refit and taken.method in ("trees", "unchanged"):
-        progress.warn("not-refitted", f"{taken.name} stops by the validation rows, so it is not refitted on them.")
-    elif refit and not progress.interrupted:
-        taken = refitted(taken, task, run)
+    with tempfile.TemporaryDirectory(prefix="transfuse-") as kept:
+        try:
+            if task.modality == "table":
+                table_fits.candidates(
+                    found,
+                    task,
+                    run,
+                    options,
+                    progress,
+                    network=finetune,
+                    source_data=source_data,
+                    unlabelled=unlabelled,
+                    folder=Path(kept),
+                )
+            else:
+                _tried(
+                    found, task, run, (options, frozen), progress, finetune=finetune, baseline=baseline, search=search
+                )
+        except KeyboardInterrupt:
+            progress.interrupted = True
+            if not progress.candidates:
+                raise
+        taken, decision = chosen(progress.candidates)
+        progress.decisions.append(decision)
+        if not progress.interrupted:
+            progress.notes += advice(leading(progress), taken, task, seed=seed, run=run)
+        if refit and not progress.interrupted:
+            taken = refitted(taken, task, run, progress)
     step = Step(
         verb="fit",
         method=taken.method,

@@ -3,8 +3,9 @@ there.
 
 Corruption by cells of other rows, so that a swapped cell is as likely as any in its column: Bahri et al., "SCARF",
 arXiv 2106.15147. The true cells as the goal, not the contrast of two views: Rubachev et al., "Revisiting pretraining
-objectives for tabular deep learning", arXiv 2207.03208 (there `rec`). Changed: numbers are foretold as their place among
-the column's quantiles, which outliers cannot rule; every column counts equally, in units of what knowing nothing costs.
+objectives for tabular deep learning", arXiv 2207.03208 (there `rec`). Changed: numbers are foretold as their place
+among the column's quantiles, which outliers cannot rule; every column counts equally, in units of what knowing nothing
+costs.
 Letters: B rows of a batch, N rows, K slots, Q quantiles, D features.
 """
 

@@ -1,9 +1,11 @@
 """pretrained: the network for tables learns from rows without labels first, then all of it from those with labels.
 
-Cells are swapped for those of other rows and the network tells what stood there (see `sources.tabular_masking`; Rubachev
-et al., arXiv 2207.03208, with the corruption of SCARF, arXiv 2106.15147); then it is trained as `scratch` is, under a new
-head, so that the start is all that differs. Relations: `scratch` without the first part; `finetune` starts from labels of
-another table. Letters: N rows, K slots.
+Cells are swapped for those of other rows and the network tells what stood there (see `sources.tabular_masking`;
+Rubachev et al., arXiv 2207.03208, with the corruption of SCARF, arXiv 2106.15147); then it is trained as `scratch` is,
+under a new head, so that at one `rate` the start is all that differs.
+
+Relations: `scratch` without the first part; `finetune` starts from labels of another table.
+Letters: N rows, K slots.
 """
 
 from dataclasses import dataclass, replace
@@ -39,6 +41,7 @@ from transfuse.transferring.tuning import tune, workbench
 _BATCH = 128
 _PASSES = 60  # over the rows, at most; it stops early
 _RATE = 1e-3
+"""Of both parts, when none is given: larger ones, which a short search of the second part prefers, undo the first."""
 _SHARE_OF_TIME = 0.5
 _HELD = 0.1
 """Share of the rows on which it is seen when to stop."""
@@ -73,6 +76,7 @@ def pretrained(
     work = _Work(body=opened.body, x_NK=x_NK, preprocessing=source.preprocessing, share=corrupted, digest=source.digest)
     found = _reconstruct(work, opened.feature_size, replace(fit, steps=pretraining_steps), run)
     network = Network(opened.body, seeded_head(opened.feature_size, len(task.classes), head, fit.seed))
+    fit = replace(fit, rate=fit.rate or _RATE)
     bench = workbench(task, source.preprocessing, fit)
     moves = layerwise(network, decay=1.0, batch_norm="adapt")
     identity = {"source": source.digest, "method": "pretrained", "pretraining": found}
@@ -120,7 +124,9 @@ def _reconstruct(work: _Work, features: int, fit: Fit, run: Run) -> dict[str, An
         raise UsageError(f"`pretrained` needs at least {_FEWEST} rows to learn from, but has {len(order_N)}.")
     held = max(2, int(_HELD * len(order_N)))
     columns = [slot.column for slot in slots_of(work.preprocessing)]
-    train, valid = (Corrupted(work.x_NK[part], columns, work.share, fit.seed) for part in (order_N[held:], order_N[:held]))
+    train, valid = (
+        Corrupted(work.x_NK[part], columns, work.share, fit.seed) for part in (order_N[held:], order_N[:held])
+    )
     with keyed_weights(fit.seed):
         network = Reconstructing(work.body, features)
     judge = _Judge(x_NK=torch.from_numpy(valid.view(-1)), true_NK=torch.from_numpy(valid.x_NK))

@@ -212,8 +212,8 @@ def _sentences(found: dict[str, Any]) -> list[str]:
     if "pretraining" in found:
         told = found["pretraining"]
         sentences.append(
-            f"Learnt from {told['rows']} rows without their labels first: {told['loss']:.0%} of what knowing nothing of a"
-            f" cell costs is left, {told['loss_before']:.0%} before."
+            f"Learnt from {told['rows']} rows without their labels first: {told['loss']:.0%} of what knowing nothing of"
+            f" a cell costs is left, {told['loss_before']:.0%} before."
         )
     if "interpolation" in found:
         alpha = found["interpolation"]["alpha"]
