@@ -28,6 +28,7 @@ from transfuse.fitting.refitting import refitted
 from transfuse.fitting.report import evidence
 from transfuse.fitting.trainings import train
 from transfuse.fitting.unlabelled import require_unlabelled
+from transfuse.predicting.predict import confidences_of
 from transfuse.sources.references import find, told_apart
 from transfuse.tasks.opening import open_task
 from transfuse.transferring.transfer import described
@@ -137,7 +138,10 @@ def fit(
         seconds=round(time.monotonic() - started, 3),
         version=transfuse.__version__,
     )  # fmt: skip
-    model = replace(taken.model, name=name or f"{task.name} ({taken.name})", provenance=step)
+    judged = taken.validation
+    confidences = confidences_of(judged.outputs_NC, judged.kind)
+    name = name or f"{task.name} ({taken.name})"
+    model = replace(taken.model, name=name, provenance=step, confidences=confidences)
     return replace(model, **evidence(model, taken, progress, task, command=command, budget=limit, run=run))
 
 

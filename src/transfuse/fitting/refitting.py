@@ -9,6 +9,7 @@ from transfuse.core.digests import of_many
 from transfuse.core.nouns import Step, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
+from transfuse.evaluating.assessing import assess
 from transfuse.fitting.candidates import Candidate, made
 from transfuse.fitting.probes import fused_again
 from transfuse.fitting.progress import Progress
@@ -68,7 +69,7 @@ def _calibrated(chosen: Candidate, task: Task, run: Run) -> Candidate:
     """The source knows neither split: all of their rows say how sure it may be."""
     every = replace(task, splits={**task.splits, "valid": task.splits["train"]})
     again = made(chosen.source, every, "unchanged", run=run, options=dict(chosen.options))
-    return replace(chosen, model=again.model)
+    return replace(chosen, model=again.model, validation=assess(again.model, task.splits["valid"]))
 
 
 def _fused(chosen: Candidate, task: Task, run: Run) -> Candidate:
