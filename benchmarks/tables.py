@@ -2,6 +2,7 @@
 
     python benchmarks/tables.py transfer FOLDER --target label    # source.csv, train.csv, test.csv
     python benchmarks/tables.py alone FOLDER --target strength    # train.csv, test.csv
+    python benchmarks/tables.py unlabelled FOLDER --target label  # source.csv, of which the labels are not read
 
 Equal for both sides: the rows of train.csv to learn from (both take a part of them for early stopping), the rows of
 test.csv, read once, at the end; one thread. scikit-learn gets what its users write: one-hot columns and scaled numbers
@@ -34,9 +35,9 @@ Answers = dict[str, np.ndarray]
 
 
 def main() -> None:
-    """Run one of the two and print a table; with --out, write it as JSON."""
+    """Run one of them and print a table; with --out, write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("transfer", "alone"))
+    parser.add_argument("what", choices=("transfer", "alone", "unlabelled"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--target", required=True)
     parser.add_argument("--budget", default="3m")
@@ -47,9 +48,12 @@ def main() -> None:
     answers: Answers = {}
     if given.what == "transfer":
         answers |= transferred(given.folder, task, given)
+    elif given.what == "unlabelled":
+        answers |= pretrained(given.folder, task, given.seed)
     else:
         answers |= fitted(task, given, None, "")
-    answers |= peers(given.folder, given.target, task, given.what == "transfer", given.seed)
+    if given.what != "unlabelled":
+        answers |= peers(given.folder, given.target, task, given.what == "transfer", given.seed)
     show(answers, task, given)
 
 
@@ -86,6 +90,25 @@ def transferred(folder: Path, task: Task, given: Any) -> Answers:
             )
         found |= fitted(task, given, None, " (target only)")
         found |= fitted(task, given, sources, " (with sources)")
+    return found
+
+
+def pretrained(folder: Path, task: Task, seed: int) -> Answers:
+    """The network from scratch, and after learning from rows without labels, at one rate; the paired difference."""
+    source = str(folder / "source.csv")
+    ways: dict[str, dict[str, Any]] = {
+        "scratch": {"method": "scratch"},
+        "pretrained on its own rows": {"method": "pretrained"},
+        "pretrained with the source's rows": {"method": "pretrained", "unlabelled": source},
+    }
+    found = {}
+    for name, options in ways.items():
+        started = time.monotonic()
+        found[name] = answered(tr.transfer("table:network", task, rate=1e-3, seed=seed, **options), task)
+        metric = "r2" if task.kind == "regression" else "auc"
+        gap = paired(task.kind, metric, task.splits["test"].targets, found[name], found["scratch"])
+        told = " ".join(f"{gap[key]:+.4f}" for key in ("value", "low", "high"))
+        print(f"{name}: {time.monotonic() - started:.0f} s, {metric} against scratch {told}", flush=True)
     return found
 
 

@@ -71,13 +71,14 @@ def write_pictures(folder: Path, count: int, suffix: str, colour: tuple[int, int
 
 
 def write_tables(folder: Path) -> None:
-    """adult.csv, here.csv, elsewhere.csv, new.csv, people.csv and shop.db: an answer that follows from two columns."""
+    """adult.csv, here.csv, elsewhere.csv, new.csv, people.csv, more.csv, shop.db: two columns tell the answer."""
     generator = np.random.default_rng(0)
     rows = [(int(age), job, "high" if age + 20 * (job == "b") > 50 else "low") for age, job in zip(
         generator.integers(18, 80, 120), generator.choice(["a", "b"], 120), strict=True)]  # fmt: skip
     text = "age,job,income\n" + "".join(f"{age},{job},{income}\n" for age, job, income in rows)
     for name in ("adult", "here", "elsewhere", "new", "people"):
         (folder / f"{name}.csv").write_text(text)
+    (folder / "more.csv").write_text("age,job\n" + "".join(f"{age},{job}\n" for age, job, _ in rows))
     with contextlib.closing(sqlite3.connect(folder / "shop.db")) as connection:
         connection.execute("create table orders (size real, zip text, returned text)")
         connection.executemany("insert into orders values (?, ?, ?)", [(a, f"1{j}", i) for a, j, i in rows])

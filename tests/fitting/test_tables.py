@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import transfuse as tr
+from transfuse.core.errors import DataError, UsageError
 from transfuse.core.nouns import Report
 from transfuse.tasks.tables import open_table
 
@@ -68,8 +69,15 @@ def test_an_earlier_model_takes_part_and_is_judged(fitted, folder: Path) -> None
     assert any(w.code == "columns-differ" and "+ extra (numeric): new" in w.places for w in model.report.warnings)
 
 
-def test_refitting_says_what_it_cannot_do(folder: Path) -> None:
-    task = open_table(written(folder / "again.csv", 200, 3), target="income")
-    model = tr.fit(task, budget="1m", finetune=False, refit=True)
-    refitted = model.provenance.method == "probe"
-    assert refitted or any(w.code == "not-refitted" for w in model.report.warnings)
+def test_rows_without_labels_take_part_and_are_judged(folder: Path) -> None:
+    task = open_table(written(folder / "labelled.csv", 150, 3), target="income")
+    more = str(written(folder / "unlabelled.csv", 300, 4))
+    model = tr.fit(task, budget="2m", unlabelled=more, options={"steps": 30, "pretraining_steps": 60})
+    assert "pretrained of network" in {row["model"] for row in model.report.rows}
+    assert any("rows without labels" in finding and "[test split]" in finding for finding in model.report.summary)
+    decisions = next(s for s in model.report.sections if s.kind == "decisions").content
+    assert any(d["question"] == "Do the rows without labels help?" for d in decisions)
+    with pytest.raises(UsageError, match="leave --no-finetune out"):
+        tr.fit(task, unlabelled=more, finetune=False)
+    with pytest.raises(DataError, match="There is no file"):
+        tr.fit(task, unlabelled=str(folder / "nowhere.csv"))

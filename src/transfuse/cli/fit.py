@@ -18,6 +18,7 @@ from transfuse.training.options import Fit
 @click.option("--refit", is_flag=True, help="Train the chosen model again on validation examples as well.")
 @click.option("--search", default=0, show_default=True, help="Trials of a search for the recipe of the fine-tuning.")
 @click.option("--source-data", type=click.Path(), help="Labelled examples of another population: do they help?")
+@click.option("--unlabelled", type=click.Path(), help="Rows of the same columns without labels, for tables.")
 @click.option("--remember", is_flag=True, help="Keep in a probe what `update` and `forget` need: personal data.")
 @click.option("--name", help="Name of the model.")
 @click.option("--set", "settings", multiple=True, help="NAME=VALUE of the fine-tuning, such as layer_decay=0.7.")
@@ -33,7 +34,7 @@ def command(data: str, sources: tuple[str, ...], budget: str, out: str, form: st
     """
     picked = {
         name: options.pop(name)
-        for name in ("finetune", "baseline", "refit", "search", "source_data", "remember", "name")
+        for name in ("finetune", "baseline", "refit", "search", "source_data", "unlabelled", "remember", "name")
     }
     fit_options, data_options, source_options = shared.sorted_options(options)
     with shared.running(quiet=quiet, budget=budget, resumable=True) as run:

@@ -12,8 +12,11 @@ from transfuse.cli import shared
 @click.argument("model", type=click.Path())
 @click.argument("inputs", nargs=-1, required=True, type=click.Path())
 @click.option("--trust-code", is_flag=True, help="Open a model that was built by the user's own function.")
+@click.option("--reject", type=float, help="0..1: share of answers to inputs of known classes that is given up.")
 @shared.as_format
-def command(model: str, inputs: tuple[str, ...], trust_code: bool, form: str, quiet: bool) -> None:
+def command(
+    model: str, inputs: tuple[str, ...], trust_code: bool, reject: float | None, form: str, quiet: bool
+) -> None:
     """What the saved MODEL says of INPUTS: pictures, texts (as they are, or .txt files), or all of them in folders.
 
     Exit code 1 when one cannot be read.
@@ -22,7 +25,7 @@ def command(model: str, inputs: tuple[str, ...], trust_code: bool, form: str, qu
         from transfuse.predicting.folder import load
         from transfuse.predicting.predict import predict
 
-        answers = predict(load(model, trust_code=trust_code), list(inputs), run=run)
+        answers = predict(load(model, trust_code=trust_code), list(inputs), reject=reject, run=run)
     if form == "json":
         click.echo(json.dumps(answers, indent=1))
     else:
@@ -55,4 +58,5 @@ def _words(answer: dict[str, Any]) -> tuple[str, str]:
     if "classes" in answer:
         likely = {name: answer["probabilities"][name] for name in answer["classes"]}
         return ", ".join(likely) or "none", ", ".join(f"{value:.3f}" for value in likely.values())
-    return answer["class"], f"{answer['confidence']:.3f}"
+    said = f"rejected (would be {answer['class']})" if answer.get("rejected") else answer["class"]
+    return said, f"{answer['confidence']:.3f}"

@@ -248,6 +248,9 @@ class Model:
     licence: str = "unknown"
     target_scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     """Mean and standard deviation (C each) by which regression targets were standardised."""
+    confidences: tuple[float, ...] = ()
+    """0..1: quantiles, in equal steps, of the confidence of its answers on the validation split, by which `predict` may
+    reject; empty when unknown."""
     learnt: "Learnt | None" = None
     """Of a probe: the sums that its head was made of, for `update` and `forget`; personal data."""
 

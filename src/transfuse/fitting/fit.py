@@ -28,6 +28,8 @@ from transfuse.fitting.progress import Progress
 from transfuse.fitting.refitting import refitted
 from transfuse.fitting.report import evidence
 from transfuse.fitting.trainings import train
+from transfuse.fitting.unlabelled import require_unlabelled
+from transfuse.predicting.predict import confidences_of
 from transfuse.sources.references import find, told_apart
 from transfuse.tasks.opening import open_task
 from transfuse.transferring.transfer import described
@@ -51,6 +53,7 @@ def fit(
     refit: bool = False,
     search: int = 0,
     source_data: Any = None,
+    unlabelled: str | Path | None = None,
     remember: bool = False,
     name: str | None = None,
     seed: int = 0,
@@ -71,6 +74,8 @@ def fit(
         search: Trials of a search for the recipe of the fine-tuning (rate, schedule, optimiser, loss, head, ...); 0 for
             none beyond the learning rate.
         source_data: Labelled examples of another population, of which the report says whether and how they help.
+        unlabelled: For tables: a file or a database of rows with the same columns, whose target is not read; the report
+            says whether they help the network.
         remember: Keep, in a probe that is chosen, the sums that its head was made of, for `update` and `forget`.
         name: Name of the model.
         seed: Of splits, orders, augmentation and random weights.
@@ -90,28 +95,24 @@ def fit(
     options = {"seed": seed, **(options or {})}
     frozen = {name: options[name] for name in ("seed", "class_weights") if name in options} | {"remember": remember}
     task = data if isinstance(data, Task) else open_task(data, seed=seed, run=run)
+    require_unlabelled(unlabelled, task, network=finetune)
     progress = Progress()
     found = told_apart(_found(sources, task.modality, trust_code, progress))
-    try:
-        if task.modality == "table":
-            table_fits.candidates(found, task, run, options, progress, network=finetune, source_data=source_data)
-        else:
-            wanted = {"finetune": finetune, "baseline": baseline, "search": search, "source_data": source_data}
-            _tried(found, task, run, (options, frozen), progress, **wanted)
-    except KeyboardInterrupt:
-        progress.interrupted = True
-        if not progress.candidates:
-            raise
-    taken, decision = chosen(progress.candidates)
-    progress.decisions.append(decision)
-    if not progress.interrupted and progress.by("probe"):
-        progress.notes += advice(leading(progress), taken, task, seed=seed, run=run)
-    if refit and taken.learnt_from != "target":
-        progress.warn("not-refitted", f"{taken.name} learnt from other examples too, so it is not refitted.")
-    elif refit and taken.method in ("trees", "unchanged"):
-        progress.warn("not-refitted", f"{taken.name} stops by the validation rows, so it is not refitted on them.")
-    elif refit and not progress.interrupted:
-        taken = refitted(taken, task, run)
+    wanted: dict[str, Any] = {"finetune": finetune, "baseline": baseline, "search": search}
+    beside = {"source_data": source_data, "unlabelled": unlabelled}
+    with tempfile.TemporaryDirectory(prefix="transfuse-") as kept:
+        try:
+            _tried(found, task, run, (options, frozen), progress, folder=Path(kept), **wanted, **beside)
+        except KeyboardInterrupt:
+            progress.interrupted = True
+            if not progress.candidates:
+                raise
+        taken, decision = chosen(progress.candidates)
+        progress.decisions.append(decision)
+        if not progress.interrupted and progress.by("probe"):
+            progress.notes += advice(leading(progress), taken, task, seed=seed, run=run)
+        if refit and not progress.interrupted:
+            taken = refitted(taken, task, run, progress)
     step = Step(
         verb="fit",
         method=taken.method,
@@ -125,7 +126,10 @@ def fit(
         seconds=round(time.monotonic() - started, 3),
         version=transfuse.__version__,
     )  # fmt: skip
-    model = replace(taken.model, name=name or f"{task.name} ({taken.name})", provenance=step)
+    judged = taken.validation
+    confidences = confidences_of(judged.outputs_NC, judged.kind)
+    name = name or f"{task.name} ({taken.name})"
+    model = replace(taken.model, name=name, provenance=step, confidences=confidences)
     return replace(model, **evidence(model, taken, progress, task, command=command, budget=limit, run=run))
 
 
@@ -135,22 +139,28 @@ def _tried(
     run: Run,
     options: tuple[dict[str, Any], dict[str, Any]],
     progress: Progress,
-    **wanted: Any,
+    *,
+    folder: Path,
+    finetune: bool,
+    source_data: Any,
+    unlabelled: Any,
+    **training: Any,
 ) -> None:
-    """Candidates for pictures and texts; `options` are those of the training and of the probes."""
-    data = wanted.pop("source_data")
-    population = None if data is None else populations.opened_population(data, task, run, progress)
+    """Candidates; `options` are those of the training and of the probes, `folder` keeps models of other populations."""
+    if task.modality == "table":
+        given = {"source_data": source_data, "unlabelled": unlabelled}
+        table_fits.candidates(found, task, run, options[0], progress, network=finetune, folder=folder, **given)
+        return
+    population = None if source_data is None else populations.opened_population(source_data, task, run, progress)
     listed = shortlisted(found, task, run, progress, seed=options[0]["seed"])
     probed(listed, task, run, options[1], progress)
     fuse(task, run, options[0], progress)
-    finetune = wanted.pop("finetune")
     if population is not None:
         populations.frozen(population, task, run, populations.options_of_probes(options[1]), progress)
-    with tempfile.TemporaryDirectory(prefix="transfuse-") as kept:
-        if population is not None and finetune:
-            populations.trained(population, task, run, options[0], progress, Path(kept))
-        if finetune and not progress.interrupted:
-            train(task, run, options[0], progress, **wanted)
+    if population is not None and finetune:
+        populations.trained(population, task, run, options[0], progress, folder)
+    if finetune and not progress.interrupted:
+        train(task, run, options[0], progress, **training)
     if population is not None:
         populations.decide(progress)
 

@@ -103,6 +103,7 @@ def _rebuilt(document: dict[str, Any], folder: Path, tensors: dict[str, Any], tr
         classes=tuple(document["classes"]),
         preprocessing=inputs.from_plain(document["preprocessing"], folder),
         provenance=step_from(document["provenance"]),
+        confidences=tuple(document.get("confidences", ())),
         target_scale=(tuple(scale[0]), tuple(scale[1])) if scale else None,
         network=network,
     )
@@ -139,6 +140,7 @@ def _document(model: Model, part: Path) -> dict[str, Any]:
         "preprocessing": inputs.written(model.preprocessing, part),
         "temperature": model.temperature,
         "target_scale": plain(model.target_scale),
+        "confidences": list(model.confidences),
         "licence": model.licence,
         "metrics": plain(model.metrics),
         "digest": digests.of_file(part / TENSORS),

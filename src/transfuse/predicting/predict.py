@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 from transfuse.core.ahead import ahead
-from transfuse.core.errors import DataError
+from transfuse.core.errors import DataError, UsageError
 from transfuse.core.nouns import AnyPreprocessing, Kind, Model
 from transfuse.core.runs import Run
 from transfuse.sources.inputs import blocks, decoded, expanded, tensor_of
 
 _AHEAD = 4  # batches prepared ahead of the network
+_QUANTILES = 201  # of the confidence on the validation split that a Model keeps
 
 
 def logits(
@@ -69,14 +70,17 @@ def probabilities(model: Model, items: Sequence[Any], *, run: Run = Run()) -> np
     return activated(raw_NC, model.kind, temperature=model.temperature, target_scale=model.target_scale)
 
 
-def predict(model: Model, inputs: Any, *, run: Run = Run()) -> list[dict[str, Any]]:
+def predict(model: Model, inputs: Any, *, reject: float | None = None, run: Run = Run()) -> list[dict[str, Any]]:
     """One answer for each input, in order.
 
     For pictures `inputs` is a path, an array or a PIL picture; for texts a text or the path of a `.txt` file; or a
     sequence of them. A folder stands for the files in it. An answer has `input` and, by kind, `class` + `confidence` +
     `probabilities`, or `classes` + `probabilities`, or `values`. An input that cannot be read gets `error` in words
-    instead; the others are answered.
+    instead; the others are answered. `reject` (0..1) is the share of answers to inputs like those of the validation
+    split that is given up, so that inputs that belong to no class are found: each answer then says whether it is
+    `rejected`.
     """
+    least = None if reject is None else rejected_below(model, reject)
     items = expanded(inputs, model.preprocessing)
     readable, errors = [], {}
     for place, item in enumerate(items):
@@ -87,19 +91,41 @@ def predict(model: Model, inputs: Any, *, run: Run = Run()) -> list[dict[str, An
     answers_MC = iter(probabilities(model, readable, run=run))
     return [
         {"input": _named(item, place)}
-        | ({"error": errors[place]} if place in errors else _answer(model, next(answers_MC)))
+        | ({"error": errors[place]} if place in errors else _answer(model, next(answers_MC), least))
         for place, item in enumerate(items)
     ]
 
 
-def _answer(model: Model, outputs_C: np.ndarray) -> dict[str, Any]:
+def confidences_of(outputs_NC: np.ndarray, kind: Kind) -> tuple[float, ...]:
+    """What a Model keeps of its answers on the validation split; nothing but for classes that exclude each other."""
+    if kind != "single-label" or not len(outputs_NC):
+        return ()
+    return tuple(np.quantile(outputs_NC.max(1), np.linspace(0, 1, _QUANTILES)).tolist())
+
+
+def rejected_below(model: Model, share: float) -> float:
+    """The confidence below which a share (0..1) of the answers on the validation split lies."""
+    if not 0 <= share < 1:
+        raise UsageError(f"`reject` must be at least 0 and below 1, but is {share}.")
+    if model.kind != "single-label":
+        raise UsageError(f"`reject` must go with a single-label model, but '{model.name}' is {model.kind}.")
+    if not model.confidences:
+        raise UsageError(
+            f"`reject` needs the confidences of the validation split, which '{model.name}' was saved without. Fit it"
+            " again."
+        )
+    return float(np.interp(share, np.linspace(0, 1, len(model.confidences)), model.confidences)) if share else 0.0
+
+
+def _answer(model: Model, outputs_C: np.ndarray, least: float | None = None) -> dict[str, Any]:
     values = {name: float(value) for name, value in zip(model.classes, outputs_C, strict=True)}
     if model.kind == "regression":
         return {"values": values}
     if model.kind == "multi-label":
         return {"classes": [name for name, value in values.items() if value >= 0.5], "probabilities": values}
     best = int(outputs_C.argmax())
-    return {"class": model.classes[best], "confidence": float(outputs_C[best]), "probabilities": values}
+    found = {"class": model.classes[best], "confidence": float(outputs_C[best]), "probabilities": values}
+    return found if least is None else {**found, "rejected": bool(outputs_C[best] < least)}
 
 
 def _named(item: Any, place: int) -> str:

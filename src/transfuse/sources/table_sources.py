@@ -60,6 +60,12 @@ def suited(source: Source, task: Task) -> Source:
     columns = columns_of(task)
     if "table" in source.builder:
         return fresh(source, columns)
+    return widened(source, columns)
+
+
+def widened(source: Source, columns: TablePreprocessing) -> Source:
+    """The source with other columns and categories behind its own. Raises `SourceError` where it cannot have them."""
+    assert isinstance(source.preprocessing, TablePreprocessing)
     found = changes(source.preprocessing, columns)
     if found.columns.columns == source.preprocessing.columns:
         return source

@@ -23,7 +23,8 @@ from transfuse.tasks.tables_encoding import QUANTILES, Slot, slots_of
 from transfuse.weights.matching import Match, match
 
 _WIDE = 2048  # numbers that the MLP sees at once, about: slots get narrower in tables of many columns
-_OTHERS = 2  # vectors before those of the categories: unknown, missing
+OTHERS = 2
+"""Vectors before those of the categories: unknown, missing."""
 
 
 class TabularBody(nn.Module):
@@ -43,7 +44,7 @@ class TabularBody(nn.Module):
         self.slope_Kd = nn.Parameter(torch.randn(len(numeric), width) * scale)
         self.bias_Kd = nn.Parameter(torch.zeros(len(numeric), width))
         self.missing_Kd = nn.Parameter(torch.zeros(len(numeric), width))
-        self.values = nn.ParameterList(torch.randn(_OTHERS + slots[place], width) * scale for place in categorical)
+        self.values = nn.ParameterList(torch.randn(OTHERS + slots[place], width) * scale for place in categorical)
         sizes = [len(slots) * width, *hidden]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(sizes):
@@ -75,7 +76,7 @@ class TabularBody(nn.Module):
             parts.append(self._numbers(x_BK[:, self.numeric]))  # type: ignore[index]
         if len(self.values):
             codes = x_BK[:, self.categorical]  # type: ignore[index]
-            known = (codes.nan_to_num(nan=0.0) + _OTHERS).long()
+            known = (codes.nan_to_num(nan=0.0) + OTHERS).long()
             places = torch.where(codes.isnan(), 1, torch.where(codes < 0, 0, known))
             parts.append(torch.stack([table[places[:, k]] for k, table in enumerate(self.values)], 1))
         return torch.cat(parts, 1)[:, self.order]  # type: ignore[index]
@@ -187,7 +188,7 @@ def _quiet_new_columns(body: TabularBody, own: Mapping[str, Tensor]) -> None:
     for place, table in enumerate(body.values):
         before = own.get(f"values.{place}")
         if before is not None and len(before) < len(table):
-            table[len(before) :] = before[_OTHERS:].mean(0)
+            table[len(before) :] = before[OTHERS:].mean(0)
 
 
 def head_in(tensors: Mapping[str, Tensor] | None) -> nn.Module | None:

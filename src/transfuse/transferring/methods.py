@@ -14,5 +14,6 @@ METHODS = {
     "initialise": "transfuse.transferring.initialise:initialise",
     "unchanged": "transfuse.transferring.unchanged:unchanged",
     "trees": "transfuse.transferring.trees:trees",
+    "pretrained": "transfuse.transferring.pretrained:pretrained",
     "scratch": "transfuse.transferring.scratch:scratch",
 }

@@ -14,6 +14,7 @@ from transfuse.evaluating.assessing import Assessment, assess, plain_row
 from transfuse.evaluating.sections import detailed
 from transfuse.evaluating.text_baseline import NAME, against, text_baseline
 from transfuse.measuring.metrics import PRIMARY
+from transfuse.predicting.predict import confidences_of, probabilities
 from transfuse.sources.inputs import identity, notes_on
 from transfuse.sources.references import find
 from transfuse.sources.table_sources import changed_lines, suited
@@ -52,6 +53,9 @@ def transfer(
     task = data if isinstance(data, Task) else open_task(data, seed=options.get("seed", 0), run=run)
     source = find(str(source), trust_code=trust_code) if not isinstance(source, Source) else source
     model, outcome = carried_out(source, task, method=method, name=name, run=run, options=options)
+    if task.kind == "single-label":
+        valid_NC = probabilities(model, task.splits["valid"].items, run=run)
+        model = replace(model, confidences=confidences_of(valid_NC, task.kind))
     evidence = _evidence(model, outcome, task, run, command)
     warnings = (*about_columns(source, task), *evidence["report"].warnings)
     return replace(model, **{**evidence, "report": replace(evidence["report"], warnings=warnings)})
@@ -209,6 +213,12 @@ def _sentences(found: dict[str, Any]) -> list[str]:
             f"{f', the best of {tried} tried' if tried else ''}; stopped by {found['stopped_by']}."
         )
         sentences.append(f"Augmentation: {found['augmentation']}")
+    if "pretraining" in found:
+        told = found["pretraining"]
+        sentences.append(
+            f"Learnt from {told['rows']} rows without their labels first: {told['loss']:.0%} of what knowing nothing of"
+            f" a cell costs is left, {told['loss_before']:.0%} before."
+        )
     if "interpolation" in found:
         alpha = found["interpolation"]["alpha"]
         sentences.append(f"Kept {alpha:.0%} of the way from the source to the trained weights.")

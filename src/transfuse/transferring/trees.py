@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from transfuse.core.errors import MissingExtra, UsageError
+from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Source, TablePreprocessing, Task
 from transfuse.core.runs import Run
 from transfuse.core.tables import chosen
@@ -25,36 +25,20 @@ from transfuse.predicting.predict import logits
 from transfuse.probing.calibrating import temperature
 from transfuse.sources.boosted import Boosted
 from transfuse.sources.boosted import builder_of as boosted_builder
-from transfuse.sources.inputs import tensor_of
 from transfuse.sources.network import Network, new_head
 from transfuse.sources.opening import open_source
 from transfuse.sources.trees import Forest, builder_of
 from transfuse.sources.trees_lightgbm import forest_of
 from transfuse.tasks.tables_encoding import slots_of
-from transfuse.training.losses import example_weights
 from transfuse.training.options import Fit
 from transfuse.transferring.answering import answers_the_same
+from transfuse.transferring.boosting import Growth, TreeRows, boosters, rounds_of
 from transfuse.transferring.outcome import Outcome
 from transfuse.transferring.targets import require_splits, target_scale
 
 Use = Literal["auto", "alone", "column", "start"]
 _LEAVES = (4, 8, 16, 31)
 """Leaves of a tree that are tried, when none are given."""
-_PATIENCE = 50  # rounds without a lower validation loss
-
-
-@dataclass(frozen=True, kw_only=True)
-class Growth:
-    """How trees are grown: LightGBM's parameters that users turn."""
-
-    rounds: int
-    rate: float
-    leaves: int
-    least: int
-    share: float
-    monotone: tuple[int, ...]
-    contributions: tuple[float, ...]
-    seed: int
 
 
 def trees(
@@ -84,22 +68,23 @@ def trees(
     if not isinstance(preprocessing, TablePreprocessing):
         raise UsageError("`trees` are for tables. Use 'probe' or 'finetune' for other data.")
     require_splits(task)
-    data = _Data.of(task, preprocessing, fit)
     below = None if use == "alone" or source.weights is None else _below(source, task, fit)
-    slots = [slot.column for slot in slots_of(preprocessing)]
-    plan = Growth(
-        rounds=rounds, rate=growth, leaves=leaves, least=least, share=share, seed=fit.seed,
-        monotone=_signs(slots, [s.values for s in slots_of(preprocessing)], monotone),
-        contributions=_weights(slots, feature_weights),
-    )  # fmt: skip
+    begin = Growth(rounds=rounds, rate=growth, leaves=leaves, least=least, share=share, seed=fit.seed)
+    plan = _plan(preprocessing, begin, monotone, feature_weights)
+    data = TreeRows.of(task, preprocessing, fit)
     wanted = ["alone"] if below is None else ["alone", "column", "start"] if use == "auto" else [use]
     grown = [found for way in wanted for found in _ways(way, data, below, plan, run)]
     best = min(grown, key=lambda found: found.loss)
-    network, builder = _network(best, below, source, len(slots), len(task.classes))
+    columns = len(slots_of(preprocessing))
+    network, builder = _network(best, below, source, columns, len(task.classes))
     warmth = 1.0
     if task.kind != "regression":
         raw_NC = logits(network, task.splits["valid"].items, preprocessing)
         warmth = temperature(raw_NC, task.splits["valid"].targets, task.kind)
+    facts = {
+        **_facts(best, preprocessing),
+        "tried": [{"use": f.way, "leaves": f.leaves, "trees": f.trees, "loss": f.loss} for f in grown],
+    }
     return Outcome(
         network=network,
         builder=builder,
@@ -107,42 +92,69 @@ def trees(
         temperature=warmth,
         target_scale=target_scale(task),
         licence=source.licence,
-        facts={
-            "use": best.way,
-            "tried": [{"use": f.way, "leaves": f.leaves, "trees": f.trees, "loss": f.loss} for f in grown],
-            "leaves": best.leaves,
-            "trees": best.trees,
-            "gains": _gains(best, slots),
-        },
+        facts=facts,
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Data:
-    """Training and validation rows with standardised targets."""
+def regrown(
+    source: Source,
+    task: Task,
+    *,
+    found: Mapping[str, Any],
+    run: Run = Run(),
+    fit: Fit = Fit(),
+    growth: float = 0.05,
+    least: int = 20,
+    share: float = 1.0,
+    monotone: Mapping[str, int] | None = None,
+    feature_weights: Mapping[str, float] | None = None,
+    **others: Any,
+) -> Outcome:
+    """As many trees as `found` says (the facts of `trees`), on the training split of a task that has grown since.
 
-    x: tuple[np.ndarray, np.ndarray]
-    y: tuple[np.ndarray, np.ndarray]
-    weights_N: np.ndarray
-    kind: str
-    classes: int
-    categorical: tuple[int, ...]
+    Nothing is validated, and the temperature is left at 1. `others` are options of `trees` that `found` has settled.
+    """
+    preprocessing = source.preprocessing
+    assert isinstance(preprocessing, TablePreprocessing)
+    begin = Growth(
+        rounds=0, rate=growth, leaves=found["leaves"], least=least, share=share, seed=fit.seed,
+        exact=tuple(found["rounds"]),
+    )  # fmt: skip
+    below = None if found["use"] == "alone" else _below(source, task, fit)
+    plan = _plan(preprocessing, begin, monotone, feature_weights)
+    best = _ways(found["use"], TreeRows.of(task, preprocessing, fit), below, plan, run)[0]
+    network, builder = _network(best, below, source, len(slots_of(preprocessing)), len(task.classes))
+    return Outcome(
+        network=network,
+        builder=builder,
+        preprocessing=preprocessing,
+        target_scale=target_scale(task),
+        licence=source.licence,
+        facts=_facts(best, preprocessing),
+    )
 
-    @staticmethod
-    def of(task: Task, preprocessing: TablePreprocessing, fit: Fit) -> "_Data":
-        scale = target_scale(task)
-        x, y = [], []
-        for part in ("train", "valid"):
-            rows_NK = tensor_of(task.splits[part].items, preprocessing).numpy().copy()
-            codes = [k for k, slot in enumerate(slots_of(preprocessing)) if slot.values]
-            rows_NK[:, codes] = np.where(rows_NK[:, codes] < 0, np.nan, rows_NK[:, codes])  # both go right
-            targets = task.splits[part].targets
-            x.append(rows_NK)
-            y.append(targets if scale is None else (targets - np.array(scale[0])) / np.array(scale[1]))
-        return _Data(
-            x=(x[0], x[1]), y=(y[0], y[1]), weights_N=example_weights(task, fit), kind=task.kind,
-            classes=len(task.classes), categorical=tuple(codes),
-        )  # fmt: skip
+
+def _plan(
+    preprocessing: TablePreprocessing,
+    growth: Growth,
+    monotone: Mapping[str, int] | None,
+    feature_weights: Mapping[str, float] | None,
+) -> Growth:
+    """With what is asked of single columns, by slot."""
+    slots = slots_of(preprocessing)
+    names = [slot.column for slot in slots]
+    signs = _signs(names, [slot.values for slot in slots], monotone)
+    return replace(growth, monotone=signs, contributions=_weights(names, feature_weights))
+
+
+def _facts(best: "_Grown", preprocessing: TablePreprocessing) -> dict[str, Any]:
+    return {
+        "use": best.way,
+        "leaves": best.leaves,
+        "trees": best.trees,
+        "rounds": [rounds_of(booster) for booster in best.boosters],
+        "gains": _gains(best, [slot.column for slot in slots_of(preprocessing)]),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +190,7 @@ def _below(source: Source, task: Task, fit: Fit) -> _Below | None:
     return _Below(network=network, features=opened.feature_size, answers=(answers[0], answers[1]), fits=fits)
 
 
-def _ways(way: str, data: _Data, below: _Below | None, plan: Growth, run: Run) -> list[_Grown]:
+def _ways(way: str, data: TreeRows, below: _Below | None, plan: Growth, run: Run) -> list[_Grown]:
     """Trees of every size that is tried, with one use of the source."""
     start, line = None, None
     if below is not None and way == "start":
@@ -197,14 +209,14 @@ def _ways(way: str, data: _Data, below: _Below | None, plan: Growth, run: Run) -
     for leaves in sizes:
         if found and run.remaining() <= 0:
             break
-        boosters, loss = _boosters(data, start, replace(plan, leaves=leaves), run)
-        trees = sum(booster.best_iteration or booster.num_trees() for booster in boosters)
-        found.append(_Grown(way=way, leaves=leaves, boosters=boosters, loss=loss, trees=trees, line=line))
+        grown, loss = boosters(data, start, replace(plan, leaves=leaves), run)
+        trees = sum(map(rounds_of, grown))
+        found.append(_Grown(way=way, leaves=leaves, boosters=grown, loss=loss, trees=trees, line=line))
         run.watch({"stage": "growing trees", "done": len(found), "total": len(sizes), "text": f"{way}: {loss:.4f}"})
     return found
 
 
-def _line(answers_NS: np.ndarray, data: _Data) -> tuple[np.ndarray, np.ndarray]:
+def _line(answers_NS: np.ndarray, data: TreeRows) -> tuple[np.ndarray, np.ndarray]:
     """For numbers the line from the source's answers to the targets; classes are taken as they are."""
     c = data.classes
     if data.kind != "regression":
@@ -213,64 +225,11 @@ def _line(answers_NS: np.ndarray, data: _Data) -> tuple[np.ndarray, np.ndarray]:
     return np.array([f[0] for f in fitted]), np.array([f[1] for f in fitted])
 
 
-def _boosters(data: _Data, start: Sequence[np.ndarray] | None, plan: Growth, run: Run) -> tuple[tuple[Any, ...], float]:
-    """One booster, or one for each label or target column; and the mean validation loss."""
-    if data.kind == "single-label":
-        several = data.classes > 2
-        begin = None if start is None else [s.ravel(order="F") if several else s[:, 1] - s[:, 0] for s in start]
-        goal = {"objective": "multiclass", "num_class": data.classes} if several else {"objective": "binary"}
-        booster = _booster(data, data.y, begin, goal, plan, run)
-        return (booster,), _loss_of(booster)
-    objective = {"objective": "binary" if data.kind == "multi-label" else "regression"}
-    found = []
-    for c in range(data.classes):
-        y = (data.y[0][:, c].copy(), data.y[1][:, c].copy())
-        begin = None if start is None else [s[:, c].copy() for s in start]
-        found.append(_booster(data, y, begin, objective, plan, run))
-    return tuple(found), float(np.mean([_loss_of(booster) for booster in found]))
-
-
-def _booster(data: _Data, y: Sequence[np.ndarray], start: Any, goal: dict[str, Any], plan: Growth, run: Run) -> Any:
-    lightgbm = library()
-    parameters = {
-        **goal, "learning_rate": plan.rate, "num_leaves": plan.leaves, "min_data_in_leaf": plan.least,
-        "feature_fraction": plan.share, "seed": plan.seed, "deterministic": True, "force_row_wise": True,
-        "verbosity": -1, "feature_pre_filter": False,
-    }  # fmt: skip
-    if plan.monotone:
-        parameters["monotone_constraints"] = list(plan.monotone)
-    if plan.contributions:
-        parameters["feature_contri"] = list(plan.contributions)
-    begin = start or (None, None)
-    train = lightgbm.Dataset(
-        data.x[0], y[0], weight=data.weights_N, init_score=begin[0], categorical_feature=list(data.categorical),
-        params=parameters, free_raw_data=False,
-    )  # fmt: skip
-    valid = lightgbm.Dataset(data.x[1], y[1], init_score=begin[1], reference=train, params=parameters)
-    stop = lightgbm.early_stopping(_PATIENCE, verbose=False)
-    return lightgbm.train(parameters, train, plan.rounds, valid_sets=[valid], callbacks=[stop, _in_time(run, lightgbm)])
-
-
-def _in_time(run: Run, lightgbm: Any) -> Any:
-    """A callback that ends the growth when the time is over."""
-
-    def check(state: Any) -> None:
-        if run.remaining() <= 0:
-            raise lightgbm.callback.EarlyStopException(state.iteration, state.evaluation_result_list)
-
-    check.order = 100  # type: ignore[attr-defined]
-    return check
-
-
-def _loss_of(booster: Any) -> float:
-    return float(next(iter(next(iter(booster.best_score.values())).values())))
-
-
 def _network(
     best: _Grown, below: _Below | None, source: Source, columns: int, classes: int
 ) -> tuple[Network, dict[str, Any]]:
     """The trees as a network, and how it is built again."""
-    texts = [b.model_to_string(num_iteration=b.best_iteration or -1) for b in best.boosters]
+    texts = [b.model_to_string(num_iteration=rounds_of(b)) for b in best.boosters]
     several = len(texts) > 1 or classes == 1 or classes > 2
     forest: Forest = forest_of(texts, range(len(texts)) if several else [1], classes)
     body: nn.Module = forest
@@ -319,12 +278,3 @@ def _weights(slots: Sequence[str], weights: Mapping[str, float] | None) -> tuple
         if not weight >= 0:
             raise UsageError(f"`feature_weights` must not be negative, but is {weight!r} for '{name}'.")
     return tuple(float(weights.get(name, 1.0)) for name in slots) if weights else ()
-
-
-def library() -> Any:
-    """LightGBM, imported when it is needed."""
-    try:
-        import lightgbm
-    except (ImportError, OSError) as problem:
-        raise MissingExtra(f"Growing trees needs LightGBM: pip install lightgbm. ({problem})") from None
-    return lightgbm
