@@ -17,13 +17,14 @@ import numpy as np
 
 from transfuse.core.digests import of_many
 from transfuse.core.errors import DataError
-from transfuse.core.nouns import DataWarning, Examples, Features, Source, Step, TablePreprocessing, Task
+from transfuse.core.nouns import DataWarning, Features, Source, Step, TablePreprocessing, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
 from transfuse.fitting.candidates import Candidate, made, measured
+from transfuse.fitting.populations import reweighted
 from transfuse.fitting.progress import Progress
 from transfuse.predicting.folder import save
-from transfuse.probing.heads import fit_head
+from transfuse.probing.aligning import coral_of, density_ratio
 from transfuse.sources.extraction import features
 from transfuse.sources.network import Network
 from transfuse.sources.opening import open_source
@@ -36,10 +37,6 @@ from transfuse.transferring.outcome import HeadShape, Outcome
 from transfuse.transferring.starting import fitted, seeded_head, set_linear
 from transfuse.transferring.targets import target_scale
 from transfuse.transferring.transfer import as_model, described
-
-_MOST = 10.0
-"""Largest weight of a source row, in units of the mean one: a few rows must not be all that is learnt from."""
-_FEWEST = 20  # rows of each population below which they cannot be told apart
 
 
 def opened_source(data: Any, task: Task, seed: int) -> Task:
@@ -73,7 +70,7 @@ def pooled(source: Task, task: Task, run: Run, options: Mapping[str, Any], progr
     shared = {name: value for name, value in options.items() if name in ("seed", "class_weights")}
     both = together(source, task)
     weights_N = importance(source, task, both, run)
-    weighted = _reweighted(both, weights_N)
+    weighted = reweighted(both, weights_N)
     columns = unfitted("columns")
     for name, data in (("pooled", both), ("importance-weighted", weighted)):
         for method in ("probe", "trees"):
@@ -89,7 +86,7 @@ def _aligned(source: Task, task: Task, both: Task, run: Run, options: Mapping[st
     columns, fit = suited(unfitted("columns"), both), Fit(**options)
     x_ND = cast("Features", features(columns, both, "train", run=run)).x_ND.astype(np.float64)
     count = len(task.splits["train"])
-    x_ND = np.concatenate([x_ND[:count], coral(x_ND[count:], x_ND[:count])])
+    x_ND = np.concatenate([x_ND[:count], coral_of(x_ND[count:], x_ND[:count])])
     head = fitted(x_ND.astype(np.float32), both, fit, "auto")
     opened = open_source(columns)
     linear = seeded_head(opened.feature_size, len(task.classes), HeadShape(), fit.seed)
@@ -132,25 +129,10 @@ def together(source: Task, task: Task) -> Task:
 
 
 def importance(source: Task, task: Task, both: Task, run: Run) -> np.ndarray:
-    """Weights of the pooled rows (N,): 1 for the target's, the ratio of densities for the source's, at most `_MOST`."""
+    """Weights of the pooled rows (N,): 1 for the target's, the ratio of densities for the source's."""
     count = len(task.splits["train"])
-    others = len(source.splits["train"])
     x_ND = cast("Features", features(suited(unfitted("columns"), both), both, "train", run=run)).x_ND
-    if min(count, others) < _FEWEST:
-        return np.ones(count + others)
-    domain_N = (np.arange(len(x_ND)) < count).astype(np.int64)
-    head = fit_head(x_ND, domain_N, "single-label", method="logistic", classes=2, seed=both.seed)
-    odds_N = head.out_of_fold_NC[count:, 1] - head.out_of_fold_NC[count:, 0]
-    ratio_N = np.exp(np.clip(odds_N / head.temperature + np.log(others / count), -20, 20))
-    ratio_N = np.minimum(ratio_N / ratio_N.mean(), _MOST)
-    return np.concatenate([np.ones(count), ratio_N / ratio_N.mean()])
-
-
-def _reweighted(task: Task, weights_N: np.ndarray) -> Task:
-    train = task.splits["train"]
-    own_N = np.ones(len(train)) if train.weights is None else train.weights
-    weighted: Examples = replace(train, weights=(own_N * weights_N).astype(np.float32))
-    return replace(task, splits={**task.splits, "train": weighted}, digest=of_many([task.digest, "weighted"]))
+    return np.concatenate([np.ones(count), density_ratio(x_ND[count:], x_ND[:count], seed=both.seed).weights_N])
 
 
 def drift(source: Task, task: Task) -> tuple[DataWarning, ...]:
@@ -170,21 +152,3 @@ def drift(source: Task, task: Task) -> tuple[DataWarning, ...]:
     message = "How alike the source's rows and the target's are, column by column (1 is equally distributed)."
     lines = (*(line for _, line in told), *changes(theirs, mine).lines)
     return (DataWarning(code="drift", message=message, places=lines, severity="note"),)
-
-
-def coral(source_ND: np.ndarray, target_ND: np.ndarray, ridge: float = 1.0) -> np.ndarray:
-    """The source's rows with the target's mean and covariance: (x - m_s) C_s^(-1/2) C_t^(1/2) + m_t, (N, D).
-
-    C are covariances plus `ridge`, as in the paper.
-    """
-    size = source_ND.shape[1]
-    covariances = [
-        np.cov(x.T.astype(np.float64)).reshape(size, size) + ridge * np.eye(size) for x in (source_ND, target_ND)
-    ]
-    whitened = (source_ND - source_ND.mean(0)) @ _power(covariances[0], -0.5)
-    return whitened @ _power(covariances[1], 0.5) + target_ND.mean(0)
-
-
-def _power(matrix_DD: np.ndarray, exponent: float) -> np.ndarray:
-    values_D, vectors_DD = np.linalg.eigh(matrix_DD)
-    return (vectors_DD * np.maximum(values_D, 1e-12) ** exponent) @ vectors_DD.T
