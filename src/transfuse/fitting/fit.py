@@ -22,6 +22,7 @@ from transfuse.core.runs import Run
 from transfuse.fitting import populations
 from transfuse.fitting import tables as table_fits
 from transfuse.fitting.advice import advice
+from transfuse.fitting.candidates import Candidate
 from transfuse.fitting.choosing import chosen
 from transfuse.fitting.probes import fuse, leading, probed, shortlisted
 from transfuse.fitting.progress import Progress
@@ -113,24 +114,27 @@ def fit(
             progress.notes += advice(leading(progress), taken, task, seed=seed, run=run)
         if refit and not progress.interrupted:
             taken = refitted(taken, task, run, progress)
-    step = Step(
-        verb="fit",
-        method=taken.method,
-        options={
-            "budget": limit, "finetune": finetune, "baseline": baseline, "refit": refit, "search": search,
-            "remember": remember, "seed": seed,
-            **plain(options)
-        },
-        inputs=(taken.model.provenance, *(described(source) for source in found if source != taken.source)),
-        digests={"task": task.digest},
-        seconds=round(time.monotonic() - started, 3),
-        version=transfuse.__version__,
-    )  # fmt: skip
+    settings = {**wanted, "budget": limit, "refit": refit, "remember": remember, "seed": seed, **plain(options)}
+    step = _recorded(taken, found, task, settings, started)
     judged = taken.validation
     confidences = confidences_of(judged.outputs_NC, judged.kind)
     name = name or f"{task.name} ({taken.name})"
     model = replace(taken.model, name=name, provenance=step, confidences=confidences)
     return replace(model, **evidence(model, taken, progress, task, command=command, budget=limit, run=run))
+
+
+def _recorded(taken: Candidate, found: Sequence[Source], task: Task, settings: dict[str, Any], started: float) -> Step:
+    """What was done, with the sources that were not taken beside the one that was."""
+    others = (described(source) for source in found if source != taken.source)
+    return Step(
+        verb="fit",
+        method=taken.method,
+        options=settings,
+        inputs=(taken.model.provenance, *others),
+        digests={"task": task.digest},
+        seconds=round(time.monotonic() - started, 3),
+        version=transfuse.__version__,
+    )
 
 
 def _tried(
