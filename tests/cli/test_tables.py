@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.conftest import write_mixed
 
 from transfuse.cli.main import main
 
@@ -61,3 +62,17 @@ def test_mistakes_are_one_message(
         main(["fit", str(path), "--out", str(tmp_path / "m"), "--quiet", "--target", "label", *arguments])
     said = capsys.readouterr().err
     assert message in said and "Traceback" not in said
+
+
+def test_a_mixed_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    data = write_mixed(tmp_path / "data", 150)
+    monkeypatch.chdir(tmp_path)  # the pictures' paths begin where the table lies, not here
+    source = ["--source", "random:timm:test_resnet"]
+    main(["fit", str(data), "--target", "label", *source, "--no-finetune", "--quiet", "--format", "json"])
+    report = json.loads(capsys.readouterr().out)
+    told = {warning["code"]: warning["places"] for warning in report["warnings"]}
+    assert any(place.startswith("photo: picture") for place in told["roles"])
+    assert "unreadable" in told and "missing-pictures" in told and "text-without-source" in told
+    main(["predict", "model", str(data), "--quiet", "--format", "json"])
+    answers = json.loads(capsys.readouterr().out)
+    assert len(answers) == 150 and sum("class" in answer for answer in answers) >= 149
