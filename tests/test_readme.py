@@ -71,7 +71,7 @@ def write_pictures(folder: Path, count: int, suffix: str, colour: tuple[int, int
 
 
 def write_tables(folder: Path) -> None:
-    """adult.csv, here.csv, elsewhere.csv, new.csv, people.csv, more.csv, shop.db: an answer that follows from two columns."""
+    """Six tables and shop.db: the answer follows from two columns."""
     generator = np.random.default_rng(0)
     rows = [(int(age), job, "high" if age + 20 * (job == "b") > 50 else "low") for age, job in zip(
         generator.integers(18, 80, 120), generator.choice(["a", "b"], 120), strict=True)]  # fmt: skip
