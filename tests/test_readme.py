@@ -87,11 +87,12 @@ def write_tables(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory, tiny_networks: dict[str, Path]) -> Iterator[Path]:
-    """The working folder that the README supposes: photos/, cat.jpg, more/*.jpg, intents.csv and other texts."""
+    """The working folder that the README supposes: photos/, others/, cat.jpg, more/*.jpg, intents.csv and other texts."""
     folder = tmp_path_factory.mktemp("desk")
     for name, colour in COLOURS.items():
         write_pictures(folder / "photos" / "train" / name, 16, ".jpg", colour)
         write_pictures(folder / "photos" / "test" / name, 6, ".png", colour)
+        write_pictures(folder / "others" / name, 13, ".png", colour)
     write_pictures(folder / "more", 2, ".jpg", COLOURS["red"])
     shutil.copy(folder / "more" / "0.jpg", folder / "cat.jpg")
     (folder / "intents.csv").write_text("text,label\n" + "\n".join(map(",".join, zip(*sentences(20), strict=True))))
@@ -104,7 +105,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, tiny_networks: dict[str, Path
 
 
 def test_the_readme_has_what_is_tested_here():
-    assert len(COMMANDS) == 18 and len(MAKE) == 2 and len(blocks("python")) == 1
+    assert len(COMMANDS) == 19 and len(MAKE) == 2 and len(blocks("python")) == 1
     assert len(COMMANDS) + len(MAKE) == len(lines())
 
 
