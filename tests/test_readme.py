@@ -87,7 +87,7 @@ def write_tables(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory, tiny_networks: dict[str, Path]) -> Iterator[Path]:
-    """The working folder that the README supposes: photos/, others/, cat.jpg, more/*.jpg, intents.csv and other texts."""
+    """The working folder that the README supposes: photos/, others/, cat.jpg, more/*.jpg, texts, tables."""
     folder = tmp_path_factory.mktemp("desk")
     for name, colour in COLOURS.items():
         write_pictures(folder / "photos" / "train" / name, 16, ".jpg", colour)
@@ -105,7 +105,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, tiny_networks: dict[str, Path
 
 
 def test_the_readme_has_what_is_tested_here():
-    assert len(COMMANDS) == 19 and len(MAKE) == 2 and len(blocks("python")) == 1
+    assert len(COMMANDS) == 20 and len(MAKE) == 2 and len(blocks("python")) == 1
     assert len(COMMANDS) + len(MAKE) == len(lines())
 
 
