@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transfuse.core.digests import of_value
 from transfuse.sources import bodies, staging
 from transfuse.sources.opening import Opened
 
@@ -36,7 +37,8 @@ def deep(opened: Opened, names: Sequence[str]) -> Opened:
     """The opened source with a body that gives the features of all `names` side by side."""
     body = DeepBody(opened.body, names).eval()
     builder = {"depths": {"of": opened.source.builder, "names": list(names)}}
-    source = replace(opened.source, builder=builder)
+    # another network, so another name in the cache: its `final` is not the `final` of the one inside
+    source = replace(opened.source, builder=builder, digest=of_value([opened.source.digest, list(names)]))
     size = bodies.feature_size(body, source.preprocessing)
     return replace(opened, source=source, body=body, source_head=None, depths=(), feature_size=size)
 
