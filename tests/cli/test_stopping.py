@@ -1,5 +1,6 @@
 """Ctrl-C and kill in the middle of a command, on processes of their own."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -23,7 +24,8 @@ def start(here):
     def begin(*arguments: object) -> subprocess.Popen:
         with (here / "err.txt").open("w") as messages:
             command = [sys.executable, "-m", "transfuse", *map(str, arguments)]
-            child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=messages, env=dict(os.environ))
+            with ctrl_c_heard():
+                child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=messages, env=dict(os.environ))
         children.append(child)
         return child
 
@@ -31,6 +33,16 @@ def start(here):
     for child in children:
         child.kill()
         child.wait()
+
+
+@contextlib.contextmanager
+def ctrl_c_heard():
+    """What runs in the background of a shell has Ctrl-C ignored, and its children would have it with it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def wait_until(child: subprocess.Popen, happened) -> None:
