@@ -47,6 +47,8 @@ def test_every_way_stands_beside_the_target_alone_and_is_compared(good: Source, 
     assert "AUC" in drift.places[0] and "count like" in drift.places[1]
     decisions = next(s for s in model.report.sections if s.kind == "decisions").content
     assert any(d["question"] == "Do the source's examples help?" for d in decisions)
+    recorded = model.provenance.options
+    assert recorded["source_data"] == population(task, task.classes).name and recorded["unlabelled"] is None
 
 
 def test_wrong_labels_elsewhere_are_called_negative_transfer(good: Source, task: Task) -> None:

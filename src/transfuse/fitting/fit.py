@@ -115,12 +115,20 @@ def fit(
         if refit and not progress.interrupted:
             taken = refitted(taken, task, run, progress)
     settings = {**wanted, "budget": limit, "refit": refit, "remember": remember, "seed": seed, **plain(options)}
+    settings |= {name: _called(given) for name, given in beside.items()}
     step = _recorded(taken, found, task, settings, started)
     judged = taken.validation
     confidences = confidences_of(judged.outputs_NC, judged.kind)
     name = name or f"{task.name} ({taken.name})"
     model = replace(taken.model, name=name, provenance=step, confidences=confidences)
     return replace(model, **evidence(model, taken, progress, task, command=command, budget=limit, run=run))
+
+
+def _called(given: Any) -> str | None:
+    """Data beside the task's own, as the record names them."""
+    if isinstance(given, Task):
+        return given.name
+    return None if given is None else str(given) if isinstance(given, str | Path) else "in memory"
 
 
 def _recorded(taken: Candidate, found: Sequence[Source], task: Task, settings: dict[str, Any], started: float) -> Step:
