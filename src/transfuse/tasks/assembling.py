@@ -3,10 +3,10 @@
 Letters: N examples; C classes or target columns; M pairs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,9 +16,10 @@ from transfuse.core.nouns import DataWarning, Examples, Kind, Modality, Task
 from transfuse.tasks import checking
 from transfuse.tasks.listing import Listing, kept
 from transfuse.tasks.splitting import joined, split
-from transfuse.tasks.targets import Targets
+from transfuse.tasks.targets import Targets, encode, encode_as, without_missing
 
 SPLITS = ("train", "valid", "test")
+Found = TypeVar("Found")
 NO_PAIRS = np.empty((0, 2), np.int64)
 
 
@@ -55,6 +56,24 @@ class Cut:
                 "`valid` must be above 0, `test` at least 0, and their sum below 1, but they are"
                 f" {self.valid:g} and {self.test:g}."
             )
+
+
+def labelled(
+    listing: Listing,
+    kind: Kind | None,
+    classes: tuple[str, ...] | None,
+    examine: Callable[[Listing], tuple[Listing, Found]],
+) -> tuple[Listing, Found, Targets]:
+    """The examples that `examine` can read, what it found, and their targets, of `classes` where these are known."""
+    listing = without_missing(listing)
+    if classes is None:
+        targets, notes = encode(listing, kind)
+    elif kind is not None:
+        targets, notes = encode_as(listing, kind, classes), ()
+    good, found = examine(listing)
+    if len(good) < len(listing):
+        targets = encode(good, targets.kind)[0] if classes is None else encode_as(good, targets.kind, classes)
+    return replace(good, warnings=(*notes, *good.warnings)), found, targets
 
 
 def assembled(read: Read, cut: Cut, *, name: str, options: Mapping[str, Any]) -> Task:

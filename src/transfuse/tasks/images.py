@@ -5,17 +5,15 @@ Letters: N examples; M pairs.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from transfuse.core.nouns import DataWarning, Examples, Kind, Task
 from transfuse.core.runs import Run
-from transfuse.tasks.assembling import Cut, Read, assembled, name_of, of_task, only_split, whole
+from transfuse.tasks.assembling import Cut, Read, assembled, labelled, name_of, of_task, only_split, whole
 from transfuse.tasks.duplicates import exact_pairs, near_pairs
 from transfuse.tasks.inspecting import inspect
 from transfuse.tasks.layouts import Group, listed
 from transfuse.tasks.listing import Listing
-from transfuse.tasks.targets import encode, encode_as, without_missing
 
 
 def open_images(
@@ -81,13 +79,5 @@ def open_split(
 
 
 def _read(listing: Listing, kind: Kind | None, classes: tuple[str, ...] | None, run: Run) -> Read:
-    listing = without_missing(listing)
-    if classes is None:
-        targets, notes = encode(listing, kind)
-    elif kind is not None:
-        targets, notes = encode_as(listing, kind, classes), ()
-    good, looks = inspect(listing, run)
-    if len(good) < len(listing):
-        targets = encode(good, targets.kind)[0] if classes is None else encode_as(good, targets.kind, classes)
-    good = replace(good, warnings=(*notes, *good.warnings))
+    good, looks, targets = labelled(listing, kind, classes, lambda given: inspect(given, run))
     return Read(listing=good, targets=targets, digests=looks.digests, exact=exact_pairs(looks), near=near_pairs(looks))

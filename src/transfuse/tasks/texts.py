@@ -5,18 +5,16 @@ Letters: N examples.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from transfuse.core.errors import DataError, UsageError
 from transfuse.core.nouns import DataWarning, Examples, Kind, Task
 from transfuse.core.runs import Run
-from transfuse.tasks.assembling import Cut, Read, assembled, name_of, of_task, only_split, whole
+from transfuse.tasks.assembling import Cut, Read, assembled, labelled, name_of, of_task, only_split, whole
 from transfuse.tasks.layouts import Group
 from transfuse.tasks.listing import Listing
 from transfuse.tasks.reading import read_texts
-from transfuse.tasks.targets import encode, encode_as, without_missing
 from transfuse.tasks.text_duplicates import exact_pairs, near_pairs
 from transfuse.tasks.text_layouts import listed
 
@@ -95,15 +93,7 @@ def texts_in(data: Any, *, text_column: str | None = None) -> list[str]:
 
 
 def _read(listing: Listing, kind: Kind | None, classes: tuple[str, ...] | None, run: Run | None) -> Read:
-    listing = without_missing(listing)
-    if classes is None:
-        targets, notes = encode(listing, kind)
-    elif kind is not None:
-        targets, notes = encode_as(listing, kind, classes), ()
-    good, reads = read_texts(listing, run)
-    if len(good) < len(listing):
-        targets = encode(good, targets.kind)[0] if classes is None else encode_as(good, targets.kind, classes)
-    good = replace(good, warnings=(*notes, *good.warnings))
+    good, reads, targets = labelled(listing, kind, classes, lambda given: read_texts(given, run))
     return Read(
         modality="text",
         noun="texts",
