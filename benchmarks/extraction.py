@@ -18,12 +18,12 @@ import torch
 
 from transfuse.core.nouns import Examples, Source, Task
 from transfuse.sources.extraction import BATCH, features
+from transfuse.sources.images.preprocessing import normalise
 from transfuse.sources.opening import open_source
 from transfuse.sources.precision import chosen_precision, device_of
-from transfuse.sources.preprocessing import normalise
 from transfuse.sources.references import find
-from transfuse.tasks.images import open_images
-from transfuse.tasks.loading import batches
+from transfuse.tasks.images.loading import batches
+from transfuse.tasks.images.opening import open_images
 
 NETWORKS = (
     ("random:timm:resnet18", 224),

@@ -27,7 +27,7 @@ from transfuse.sources.extraction import features
 from transfuse.sources.network import Network, new_head
 from transfuse.sources.opening import Opened, open_source
 from transfuse.sources.staging import split_at
-from transfuse.tasks.augmenting import LIGHT
+from transfuse.tasks.images.augmenting import LIGHT
 from transfuse.training.batches import Activations
 from transfuse.training.loop import train
 from transfuse.training.options import Fit

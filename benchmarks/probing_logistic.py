@@ -34,7 +34,7 @@ from sklearn.kernel_approximation import RBFSampler
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
-from transfuse.probing.logistic.fits import LogisticPath, Precision, logistic_cv, logistic_fit
+from transfuse.probing.logistic.fits import Precision, logistic_cv, logistic_fit
 
 SIZES = {
     "digits": (1797, 512, 10),
@@ -111,15 +111,26 @@ def mixture(n: int, d: int, c: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return x_ND, np.where(rng.random(n) < 0.05, rng.integers(c, size=n), y_N)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What our path chose, and at what price."""
+
+    c: float
+    accuracy: float
+    """Out of fold."""
+    certificate: float
+    """The worst of all fits."""
+    surveys: int
+    passes: float
+
+
 def _compare(case: Case, arguments: argparse.Namespace) -> None:
     n, d, precision = *case.x_ND.shape, arguments.precision
     print(f"\n{case.name} {n:,} x {d} x {case.y_N.max() + 1}, seed {case.seed}")
-    (path, ours, others), more = megabytes(lambda: timed(lambda: _ours(case, precision, arguments.tolerance)))
-    accuracy_J = (path.held_JNC.argmax(axis=2) == case.y_N).mean(axis=1)
-    best = int(accuracy_J.argmax())
+    (found, ours, others), more = megabytes(lambda: timed(lambda: _ours(case, precision, arguments.tolerance)))
     print(
-        f"  ours {precision:<9}{ours:9.2f} s  others {others:.2f}  C {CS[best]:.2g}, accuracy {accuracy_J[best]:.4f}; "
-        f"worst certificate {path.certificate_JK.max():.1e}, {path.surveys} surveys, {path.passes:.0f} passes",
+        f"  ours {precision:<9}{ours:9.2f} s  others {others:.2f}  C {found.c:.2g}, accuracy {found.accuracy:.4f}; "
+        f"worst certificate {found.certificate:.1e}, {found.surveys} surveys, {found.passes:.0f} passes",
         flush=True,
     )
     print(f"  memory: {case.x_ND.nbytes / 1e6:.0f} MB of features, and {more:.0f} MB more at most", flush=True)
@@ -131,35 +142,23 @@ def _compare(case: Case, arguments: argparse.Namespace) -> None:
     _show_gaps(case)
 
 
-def _ours(case: Case, precision: Precision, tolerance: float) -> LogisticPath:
+def _ours(case: Case, precision: Precision, tolerance: float) -> Found:
     """Cross-validation, choice and refit."""
     targets_NC, weights_N = np.eye(int(case.y_N.max()) + 1)[case.y_N], np.ones(len(case.y_N))
+    rows = (case.x_ND, targets_NC, weights_N)
+    common = {"scale_D": np.ones(case.x_ND.shape[1]), "tolerance": tolerance, "precision": precision}
     strengths = tuple(1.0 / (CS * len(case.y_N) * (FOLDS - 1) / FOLDS))
-    path = logistic_cv(
-        case.x_ND,
-        targets_NC,
-        weights_N,
-        case.fold_N,
-        "single-label",
-        scale_D=np.ones(case.x_ND.shape[1]),
-        strengths=strengths,
-        tolerance=tolerance,
-        precision=precision,
-    )
-    best = int((path.held_JNC.argmax(axis=2) == case.y_N).mean(axis=1).argmax())
-    logistic_fit(
-        case.x_ND,
-        targets_NC,
-        weights_N,
-        "single-label",
-        scale_D=np.ones(case.x_ND.shape[1]),
-        strengths=strengths[best : best + 1],
-        tolerance=tolerance,
-        precision=precision,
-        start=(path.weight_JCD[best], path.bias_JC[best]),
-        like=path,
-    )
-    return path
+    path = logistic_cv(*rows, case.fold_N, "single-label", strengths=strengths, **common)
+    best, worst = (-1.0, None), 0.0
+    for point in path.points:
+        accuracy = float((point.held_NC.argmax(axis=1) == case.y_N).mean())
+        best = max(best, (accuracy, point), key=lambda one: one[0])
+        worst = max(worst, float(point.certificate_K.max()))
+    accuracy, chosen = best
+    start = (chosen.weight_CD, chosen.bias_C)
+    logistic_fit(*rows, "single-label", strengths=(chosen.strength,), start=start, like=path, **common)
+    c = float(CS[strengths.index(chosen.strength)])
+    return Found(c=c, accuracy=accuracy, certificate=worst, surveys=point.surveys, passes=point.passes)
 
 
 def _called(case: Case) -> list[tuple[str, Callable[[], tuple[float, float, int]]]]:

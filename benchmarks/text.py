@@ -37,7 +37,7 @@ from transfuse.sources.extraction import BATCH, features
 from transfuse.sources.opening import open_source
 from transfuse.sources.precision import chosen_precision, device_of, prepared
 from transfuse.tasks.opening import open_split
-from transfuse.tasks.texts import texts_in
+from transfuse.tasks.texts.opening import texts_in
 
 Row = dict[str, Any]
 
@@ -189,7 +189,7 @@ def _throughput(source: Source, path: Path, repeats: int) -> Row:
 
 def _forget() -> None:
     """Tokens kept from an earlier repeat would flatter."""
-    from transfuse.sources import text_inputs
+    from transfuse.sources.texts import inputs as text_inputs
 
     text_inputs._tokens.clear()
     text_inputs._held = 0

@@ -7,7 +7,7 @@ from scipy import stats
 import transfuse as tr
 from transfuse.checking.drift import drift
 from transfuse.core.nouns import Report, Task
-from transfuse.tasks.tables import open_table
+from transfuse.tasks.tables.opening import open_table
 
 
 def people(count: int, seed: int, older: float = 0.0, towns: str = "abc", holes: float = 0.1) -> Task:

@@ -144,7 +144,7 @@ def test_a_picture_that_cannot_be_read_is_named_and_the_others_are_answered(tran
 
 
 def test_methods_lists_every_method_with_its_own_options(transfuse):
-    from transfuse.transferring.methods import METHODS
+    from transfuse.transferring.methods.table import METHODS
     from transfuse.transferring.options import own_options
 
     document = strict(transfuse("methods", "--format", "json").out)

@@ -8,7 +8,7 @@ from transfuse.core.errors import UnknownName
 from transfuse.core.nouns import Report
 from transfuse.core.tables import resolve
 from transfuse.core.verbs import VERBS, call
-from transfuse.transferring.methods import METHODS
+from transfuse.transferring.methods.table import METHODS
 
 TABLES = {"verb": VERBS, "method": METHODS, "command": {name: place for name, (place, _) in COMMANDS.items()}}
 ENTRIES = [(table, name) for table, entries in TABLES.items() for name in entries]

@@ -8,7 +8,7 @@ from transfuse.core.errors import UnknownName, UsageError
 from transfuse.evaluating.compare import compare
 from transfuse.evaluating.evaluate import evaluate
 from transfuse.sources.references import find
-from transfuse.tasks.images import open_images
+from transfuse.tasks.images.opening import open_images
 from transfuse.transferring.transfer import transfer
 
 

@@ -7,7 +7,7 @@ from tests.conftest import write_mixed
 
 import transfuse as tr
 from transfuse.core.nouns import Model
-from transfuse.tasks.tables import open_table
+from transfuse.tasks.tables.opening import open_table
 
 
 @pytest.fixture(scope="module")

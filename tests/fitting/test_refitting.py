@@ -13,10 +13,10 @@ from transfuse.fitting.progress import Progress
 from transfuse.fitting.refitting import merged, refitted
 from transfuse.predicting.predict import probabilities
 from transfuse.sources.references import find
-from transfuse.sources.table_sources import unfitted
-from transfuse.tasks.tables import open_table
+from transfuse.sources.tables.references import unfitted
+from transfuse.tasks.tables.opening import open_table
 from transfuse.transferring.boosting import library
-from transfuse.transferring.trees import regrown
+from transfuse.transferring.methods.trees import regrown
 
 
 def table(kind: str = "classes", count: int = 300, seed: int = 0) -> Task:

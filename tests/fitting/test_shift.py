@@ -8,8 +8,8 @@ from transfuse.core.errors import DataError
 from transfuse.core.nouns import Task
 from transfuse.core.runs import Run
 from transfuse.fitting.shift import drift, importance, opened_source, together
-from transfuse.tasks.tables import columns_of, open_table
-from transfuse.tasks.tables_rows import encoded_rows
+from transfuse.tasks.tables.opening import columns_of, open_table
+from transfuse.tasks.tables.rows import encoded_rows
 
 
 def people(count: int, mean: float, seed: int, turned: bool = False) -> Task:

@@ -9,7 +9,7 @@ import pytest
 import transfuse as tr
 from transfuse.core.errors import DataError, UsageError
 from transfuse.core.nouns import Report
-from transfuse.tasks.tables import open_table
+from transfuse.tasks.tables.opening import open_table
 
 
 def written(path: Path, count: int, seed: int, extra: bool = False) -> Path:

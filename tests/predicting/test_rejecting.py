@@ -9,7 +9,7 @@ import transfuse as tr
 from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Model, Task
 from transfuse.predicting.predict import confidences_of, predict, probabilities, rejected_below
-from transfuse.tasks.tables import open_table
+from transfuse.tasks.tables.opening import open_table
 
 
 @pytest.fixture(scope="module")

@@ -72,9 +72,9 @@ def test_leep_is_that_of_the_whole_network_s_answers(task, good):
     import torch
 
     from transfuse.ranking.leep import leep
+    from transfuse.sources.images.preprocessing import normalise
     from transfuse.sources.opening import open_source
-    from transfuse.sources.preprocessing import normalise
-    from transfuse.tasks.loading import batch
+    from transfuse.tasks.images.loading import batch
 
     opened, train = open_source(good), task.splits["train"]
     with torch.inference_mode():

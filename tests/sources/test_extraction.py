@@ -13,12 +13,12 @@ from transfuse.core.randomness import key
 from transfuse.core.runs import Run
 from transfuse.sources import cache as store
 from transfuse.sources.extraction import features
+from transfuse.sources.images.preprocessing import normalise
 from transfuse.sources.opening import open_source
-from transfuse.sources.preprocessing import normalise
 from transfuse.sources.references import find
 from transfuse.sources.staging import split_at
-from transfuse.tasks.augmenting import Augmentation, augment
-from transfuse.tasks.loading import batch
+from transfuse.tasks.images.augmenting import Augmentation, augment
+from transfuse.tasks.images.loading import batch
 
 SOURCE = find("random:timm:test_resnet", size=32)
 

@@ -9,10 +9,10 @@ import torch
 from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Preprocessing
 from transfuse.sources.fused import View, fused
+from transfuse.sources.images.preprocessing import normalise
 from transfuse.sources.opening import Opened, open_source, rebuild
-from transfuse.sources.preprocessing import normalise
 from transfuse.sources.references import find
-from transfuse.tasks.decoding import resize
+from transfuse.tasks.images.decoding import resize
 
 HALVES = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from transfuse.core.errors import DataError, UnknownName
-from transfuse.tasks.decoding import decode
+from transfuse.tasks.images.decoding import decode
 from transfuse.tasks.saved_datasets import is_saved, list_saved
 
 

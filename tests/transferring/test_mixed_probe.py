@@ -10,7 +10,7 @@ from tests.conftest import write_mixed
 from transfuse.core.nouns import Task
 from transfuse.predicting.predict import activated, logits
 from transfuse.sources.references import find
-from transfuse.tasks.tables import open_table
+from transfuse.tasks.tables.opening import open_table
 from transfuse.training.options import Fit
 from transfuse.transferring.fused_probe import Joined
 from transfuse.transferring.mixed_probe import COLUMNS, Seen, joined_columns, mixed_probe

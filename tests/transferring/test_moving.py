@@ -9,7 +9,7 @@ from transfuse.sources.depths import deep, spread
 from transfuse.sources.network import Network, new_head
 from transfuse.sources.opening import open_source
 from transfuse.training.options import Fit
-from transfuse.transferring.finetune import finetune
+from transfuse.transferring.methods.finetune import finetune
 from transfuse.transferring.moving import batch_norms, layerwise
 
 

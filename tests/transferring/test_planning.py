@@ -17,10 +17,10 @@ from transfuse.training.averaging import copied
 from transfuse.training.batches import Activations, Batches
 from transfuse.training.loop import Group, Moves
 from transfuse.training.options import Fit
+from transfuse.transferring.methods.scratch import scratch
 from transfuse.transferring.moving import layerwise
 from transfuse.transferring.outcome import HeadShape
 from transfuse.transferring.planning import RATES, Job, planned, search_rates, timed
-from transfuse.transferring.scratch import scratch
 from transfuse.transferring.starting import start
 from transfuse.transferring.tuning import workbench
 

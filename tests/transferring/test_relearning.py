@@ -15,7 +15,7 @@ from transfuse.predicting.folder import load
 from transfuse.predicting.predict import probabilities
 from transfuse.sources.depths import FINAL
 from transfuse.sources.extraction import features
-from transfuse.tasks.images import open_images
+from transfuse.tasks.images.opening import open_images
 from transfuse.transferring.forget import forget
 from transfuse.transferring.transfer import carried_out, transfer
 from transfuse.transferring.update import update

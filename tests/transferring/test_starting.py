@@ -16,13 +16,13 @@ from transfuse.probing.heads import logits as probe_logits
 from transfuse.sources import bodies
 from transfuse.sources.depths import DeepBody, spread
 from transfuse.sources.extraction import features
+from transfuse.sources.images.preprocessing import normalise
 from transfuse.sources.opening import open_source
-from transfuse.sources.preprocessing import normalise
 from transfuse.sources.staging import at_depths
 from transfuse.training.options import Fit
-from transfuse.transferring.finetune import finetune
+from transfuse.transferring.methods.finetune import finetune
+from transfuse.transferring.methods.probe import probe
 from transfuse.transferring.outcome import HeadShape
-from transfuse.transferring.probe import probe
 from transfuse.transferring.starting import start
 from transfuse.transferring.transfer import carried_out
 

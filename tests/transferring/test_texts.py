@@ -16,8 +16,8 @@ from transfuse.sources.inputs import tensor_of
 from transfuse.sources.opening import open_source
 from transfuse.sources.references import find
 from transfuse.training.batches import Batches, Plain
-from transfuse.transferring.contrastive import Triples, pair_loss
-from transfuse.transferring.lora import fold
+from transfuse.transferring.methods.contrastive import Triples, pair_loss
+from transfuse.transferring.methods.lora import fold
 
 QUICK = {"steps": 8, "rate": 3e-3, "precision": "float32"}
 

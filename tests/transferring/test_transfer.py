@@ -14,7 +14,7 @@ from transfuse.predicting.folder import load, save
 from transfuse.predicting.predict import probabilities
 from transfuse.sources.references import find
 from transfuse.training.options import Fit
-from transfuse.transferring.methods import METHODS
+from transfuse.transferring.methods.table import METHODS
 from transfuse.transferring.options import own_options
 from transfuse.transferring.transfer import carried_out, transfer
 

@@ -11,8 +11,8 @@ from transfuse.core.runs import Run
 from transfuse.predicting.predict import logits, probabilities
 from transfuse.probing.calibrating import temperature
 from transfuse.training.options import Fit
+from transfuse.transferring.methods.scratch import scratch
 from transfuse.transferring.outcome import HeadShape
-from transfuse.transferring.scratch import scratch
 from transfuse.transferring.transfer import carried_out
 from transfuse.transferring.tuning import workbench
 

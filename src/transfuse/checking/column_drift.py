@@ -18,10 +18,10 @@ from scipy import stats
 from transfuse.checking.seeing import Everything
 from transfuse.core.nouns import Column, TablePreprocessing
 from transfuse.measuring.intervals import interval
-from transfuse.sources.table_sources import matched
-from transfuse.tasks import tables_cells
-from transfuse.tasks.tables_encoding import numbers_of
-from transfuse.tasks.tables_rows import Row
+from transfuse.sources.tables.references import matched
+from transfuse.tasks.tables import cells
+from transfuse.tasks.tables.encoding import numbers_of
+from transfuse.tasks.tables.rows import Row
 
 TREES = "boosted trees on the cells"
 _SURE = 0.05
@@ -202,7 +202,7 @@ def _texts(every: Everything, column: Column) -> list[str | None]:
     """Cells as they are written, None where missing."""
 
     def read(cell_N: Any) -> list[str | None]:
-        texts = tables_cells.texts(tables_cells.blanked(cell_N, column.blanks)).to_pylist()
+        texts = cells.texts(cells.blanked(cell_N, column.blanks)).to_pylist()
         return [text.strip() or None if text is not None else None for text in texts]
 
     return _cells(every, column, read)

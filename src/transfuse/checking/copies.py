@@ -11,11 +11,11 @@ import numpy as np
 from transfuse.core.errors import DataError
 from transfuse.core.nouns import Examples
 from transfuse.core.runs import Run
-from transfuse.tasks import text_duplicates
-from transfuse.tasks.duplicates import exact_pairs, near_pairs
-from transfuse.tasks.inspecting import SMALLEST, inspect
+from transfuse.tasks.images.duplicates import exact_pairs, near_pairs
+from transfuse.tasks.images.inspecting import SMALLEST, inspect
 from transfuse.tasks.listing import Listing
-from transfuse.tasks.reading import Reads, text_of
+from transfuse.tasks.texts import duplicates as text_duplicates
+from transfuse.tasks.texts.reading import Reads, text_of
 
 _PLAIN = 1.0  # grey levels of deviation below which a picture is of one colour
 

@@ -24,7 +24,7 @@ from transfuse.measuring.intervals import interval, wilson
 from transfuse.predicting.predict import activated
 from transfuse.probing.heads import fit_head
 from transfuse.sources.references import find
-from transfuse.tasks.tables import columns_of
+from transfuse.tasks.tables.opening import columns_of
 
 _CLEAR = 0.8
 """Standardised difference that is called large (Cohen, Statistical Power Analysis, 1988)."""

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from transfuse.tasks.cropping import ink_box
-from transfuse.tasks.decoding import decode
-from transfuse.tasks.loading import default_workers
+from transfuse.tasks.images.cropping import ink_box
+from transfuse.tasks.images.decoding import decode
+from transfuse.tasks.images.loading import default_workers
 
 LOOKS = {
     "brightness": "Brightness (0 black, 1 white)",

@@ -15,8 +15,8 @@ from transfuse.core.nouns import Report, Section
 from transfuse.measuring.intervals import interval
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.reporting.pictures import thumbnail
-from transfuse.tasks.decoding import decode
-from transfuse.tasks.reading import text_of
+from transfuse.tasks.images.decoding import decode
+from transfuse.tasks.texts.reading import text_of
 
 FINDINGS = "All findings"
 """Title of the section that holds every row of the table."""

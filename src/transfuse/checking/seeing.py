@@ -18,9 +18,9 @@ from transfuse.sources.extraction import features
 from transfuse.sources.opening import open_source
 from transfuse.sources.references import find
 from transfuse.tasks.joining import concatenated
-from transfuse.tasks.reading import text_of
-from transfuse.tasks.tables import columns_of
-from transfuse.tasks.tables_rows import encoded_rows
+from transfuse.tasks.tables.opening import columns_of
+from transfuse.tasks.tables.rows import encoded_rows
+from transfuse.tasks.texts.reading import text_of
 
 DEPTHS = 4
 """Depths of the source side by side."""

@@ -15,7 +15,7 @@ from transfuse.core.atomic import write_bytes, write_text, writing_file
 from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Examples, Report, Task
 from transfuse.core.provenance import plain
-from transfuse.tasks.reading import text_of
+from transfuse.tasks.texts.reading import text_of
 
 RECORD = "cleaning.json"
 

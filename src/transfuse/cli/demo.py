@@ -35,7 +35,7 @@ def digits(labels: int, seed: int) -> Task:
     """scikit-learn's digits with `labels` examples a class to learn from (a quarter of them to validate on)."""
     from sklearn.datasets import load_digits
 
-    from transfuse.tasks.images import open_images
+    from transfuse.tasks.images.opening import open_images
 
     data = load_digits()
     count, known = len(data.target), 10 * labels

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from transfuse.cli import shared
-from transfuse.transferring.methods import METHODS
+from transfuse.transferring.methods.table import METHODS
 
 
 @click.command("methods")

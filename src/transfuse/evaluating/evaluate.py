@@ -12,7 +12,7 @@ from transfuse.evaluating.sections import detailed
 from transfuse.predicting.folder import load
 from transfuse.sources.inputs import expanded
 from transfuse.tasks.opening import open_split
-from transfuse.tasks.texts import texts_in
+from transfuse.tasks.texts.opening import texts_in
 
 
 def evaluate(

@@ -18,10 +18,10 @@ from transfuse.core.nouns import Report, Source, TextPreprocessing
 from transfuse.core.runs import Run
 from transfuse.sources.inputs import PADDING
 from transfuse.sources.references import find
-from transfuse.sources.text_inputs import tokens_of
-from transfuse.sources.text_networks import language_model
-from transfuse.tasks.reading import text_of
-from transfuse.tasks.texts import texts_in
+from transfuse.sources.texts.inputs import tokens_of
+from transfuse.sources.texts.networks import language_model
+from transfuse.tasks.texts.opening import texts_in
+from transfuse.tasks.texts.reading import text_of
 
 _TOKENS = 4096  # of a batch
 _RESAMPLES = 1000

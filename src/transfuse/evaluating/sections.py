@@ -11,8 +11,8 @@ from transfuse.core.nouns import Section
 from transfuse.evaluating.assessing import Assessment
 from transfuse.measuring.metrics import confusion, measure, per_class, reliability
 from transfuse.reporting.pictures import thumbnail
-from transfuse.tasks.decoding import decode
-from transfuse.tasks.reading import text_of
+from transfuse.tasks.images.decoding import decode
+from transfuse.tasks.texts.reading import text_of
 
 _WORST = 12
 _SHOWN = 300  # characters of a text

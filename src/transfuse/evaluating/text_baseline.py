@@ -18,7 +18,7 @@ from transfuse.evaluating.compare import difference, in_words
 from transfuse.measuring.metrics import PRIMARY, higher_is_better, measure
 from transfuse.predicting.predict import activated
 from transfuse.probing.calibrating import temperature
-from transfuse.tasks.reading import text_of
+from transfuse.tasks.texts.reading import text_of
 
 NAME = "tf-idf + linear"
 _STRENGTHS = (1.0, 10.0, 100.0)  # inverse regularisation of the logistic; the ridge takes its inverse

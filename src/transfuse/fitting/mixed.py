@@ -14,7 +14,7 @@ from transfuse.fitting.candidates import Candidate, measured
 from transfuse.fitting.probes import bought, paying
 from transfuse.fitting.progress import Progress
 from transfuse.sources.references import find
-from transfuse.tasks.tables import columns_of
+from transfuse.tasks.tables.opening import columns_of
 from transfuse.training.options import Fit
 from transfuse.transferring.fused_probe import Joined
 from transfuse.transferring.mixed_probe import Seen, joined_columns, mixed_probe, sees_cells

@@ -23,9 +23,9 @@ from transfuse.sources.extraction import features
 from transfuse.sources.opening import open_source
 from transfuse.sources.precision import Precision
 from transfuse.sources.references import find
-from transfuse.tasks.arrays import list_memory
-from transfuse.tasks.images import open_images
-from transfuse.tasks.inspecting import digests_of
+from transfuse.tasks.images.arrays import list_memory
+from transfuse.tasks.images.inspecting import digests_of
+from transfuse.tasks.images.opening import open_images
 from transfuse.transferring.starting import COUNTS
 from transfuse.transferring.transfer import carried_out
 

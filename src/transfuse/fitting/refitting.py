@@ -16,9 +16,9 @@ from transfuse.fitting.probes import fused_again
 from transfuse.fitting.progress import Progress
 from transfuse.tasks.joining import concatenated
 from transfuse.transferring.continuing import continued
+from transfuse.transferring.methods.trees import regrown
 from transfuse.transferring.options import arranged
 from transfuse.transferring.transfer import as_model, described
-from transfuse.transferring.trees import regrown
 
 
 def refitted(chosen: Candidate, task: Task, run: Run, progress: Progress) -> Candidate:

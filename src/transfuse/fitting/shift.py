@@ -29,9 +29,9 @@ from transfuse.sources.extraction import features
 from transfuse.sources.network import Network
 from transfuse.sources.opening import open_source
 from transfuse.sources.references import find
-from transfuse.sources.table_sources import changes, matched, overlap, suited, unfitted
+from transfuse.sources.tables.references import changes, matched, overlap, suited, unfitted
 from transfuse.tasks.joining import concatenated
-from transfuse.tasks.tables import columns_of, open_table
+from transfuse.tasks.tables.opening import columns_of, open_table
 from transfuse.training.options import Fit
 from transfuse.transferring.outcome import HeadShape, Outcome
 from transfuse.transferring.starting import fitted, seeded_head, set_linear

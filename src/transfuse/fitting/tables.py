@@ -19,9 +19,9 @@ from transfuse.fitting.candidates import Candidate, made
 from transfuse.fitting.choosing import best
 from transfuse.fitting.progress import Progress
 from transfuse.fitting.trainings import attempt
-from transfuse.sources.table_sources import unfitted
-from transfuse.tasks.tables import columns_of
-from transfuse.tasks.tables_encoding import slots_of
+from transfuse.sources.tables.references import unfitted
+from transfuse.tasks.tables.encoding import slots_of
+from transfuse.tasks.tables.opening import columns_of
 from transfuse.training.options import Fit, default_steps
 from transfuse.transferring.answering import answers_the_same
 from transfuse.transferring.options import own_options

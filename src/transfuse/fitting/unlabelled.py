@@ -12,8 +12,8 @@ from transfuse.evaluating.compare import difference, in_words
 from transfuse.fitting.candidates import Candidate
 from transfuse.fitting.progress import Progress
 from transfuse.fitting.trainings import attempt
-from transfuse.sources.table_sources import unfitted
-from transfuse.tasks.tables_unlabelled import unlabelled_rows
+from transfuse.sources.tables.references import unfitted
+from transfuse.tasks.tables.unlabelled import unlabelled_rows
 
 
 def require_unlabelled(unlabelled: str | Path | None, task: Task, *, network: bool = True) -> None:

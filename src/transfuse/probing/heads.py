@@ -6,8 +6,9 @@
 Letters: N examples, D features, R directions, C classes, labels or target columns, J strengths, K folds.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ from transfuse.core.tables import chosen
 from transfuse.probing import ridge
 from transfuse.probing.basis import row_deviations_D
 from transfuse.probing.calibrating import temperature
-from transfuse.probing.logistic.fits import logistic_cv, logistic_fit
+from transfuse.probing.logistic.fits import STRENGTHS, LogisticPoint, logistic_cv, logistic_fit
 from transfuse.probing.problem import ClassWeights, Problem, make_problem
 from transfuse.probing.scoring import calibrated_losses
 
@@ -37,14 +38,14 @@ _HELD = 100_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class _Tried:
-    """One method's path."""
+    """One strength of a method."""
 
-    strengths: tuple[float, ...]
-    held: Iterable[np.ndarray]
-    """Out-of-fold logits (N, C) of each strength, in turn."""
-    refit: Callable[[int], tuple[Array, Array, float]]
-    """Weights (C, D), bias (C,) and certificate of a strength, from all rows."""
-    certificates: tuple[float, ...]
+    strength: float
+    held_NC: np.ndarray
+    """Out-of-fold logits; may be reused by the next strength."""
+    refit: Callable[[], tuple[Array, Array, float]]
+    """Weights (C, D), bias (C,) and certificate, from all rows."""
+    certificate: float
     """See `PathPoint.certificate`."""
 
 
@@ -167,17 +168,16 @@ def _better(one: Head, other: Head) -> Head:
 
 def _fit(problem: Problem, method: str) -> Head:
     """The head of one method: cross-validate the path, choose, calibrate, fit to all rows."""
-    tried = _ridge(problem) if method == "ridge" else _logistic(problem)
-    path, best, held_NC = _judged(problem, method, tried)
-    weight_CD, bias_C, certificate = tried.refit(best)
+    path, best, held_NC = _judged(problem, method, _ridge(problem) if method == "ridge" else _logistic(problem))
+    weight_CD, bias_C, certificate = best.refit()
     return Head(
         kind=problem.kind,
         method=method,
         weight_CD=weight_CD * problem.spread_C[:, None],
         bias_C=bias_C * problem.spread_C + problem.centre_C,
         temperature=_temperature(problem, held_NC),
-        strength=tried.strengths[best],
-        score=path[best].score,
+        strength=best.strength,
+        score=path[_best(path)].score,
         out_of_fold_NC=held_NC * problem.spread_C + problem.centre_C,
         fold_N=problem.fold_N,
         path=path,
@@ -186,64 +186,72 @@ def _fit(problem: Problem, method: str) -> Head:
     )
 
 
-def _ridge(problem: Problem) -> _Tried:
+def _ridge(problem: Problem) -> Iterator[_Tried]:
     # labels as -1 and 1, so that the sigmoid's border at 0 is halfway between the two
     coded_NC = 2.0 * problem.targets_NC - 1.0 if problem.kind == "multi-label" else problem.targets_NC
     found = ridge.ridge_cv(problem.x_ND, coded_NC, problem.weights_N, problem.fold_N)
     together = max(1, _HELD // coded_NC.size)
     groups = (slice(start, start + together) for start in range(0, len(found.strengths), together))
-    return _Tried(
-        strengths=found.strengths,
-        held=(held_NC for group in groups for held_NC in ridge.out_of_fold(found, group)),
-        refit=lambda best: (*ridge.ridge_fit(found, found.strengths[best]), 0.0),
-        certificates=(0.0,) * len(found.strengths),
-    )
+    held = (held_NC for group in groups for held_NC in ridge.out_of_fold(found, group))
+    for strength, held_NC in zip(found.strengths, held, strict=True):
+        refit = partial(_ridge_refit, found, strength)
+        yield _Tried(strength=strength, held_NC=held_NC, refit=refit, certificate=0.0)
 
 
-def _logistic(problem: Problem) -> _Tried:
-    x_ND, targets_NC, weights_N, kind = problem.x_ND, problem.targets_NC, problem.weights_N, problem.kind
-    deviation_D = row_deviations_D(x_ND, weights_N)
+def _ridge_refit(found: ridge.RidgeFolds, strength: float) -> tuple[Array, Array, float]:
+    return (*ridge.ridge_fit(found, strength), 0.0)
+
+
+def _logistic(problem: Problem) -> Iterator[_Tried]:
+    deviation_D = row_deviations_D(problem.x_ND, problem.weights_N)
     scale_D = np.where(deviation_D > 0, deviation_D, 1.0)
-    found = logistic_cv(x_ND, targets_NC, weights_N, problem.fold_N, kind, scale_D=scale_D, tolerance=_SEARCHED)
-
-    def refit(best: int) -> tuple[Array, Array, float]:
-        fitted = logistic_fit(
-            x_ND,
-            targets_NC,
-            weights_N,
-            kind,
-            scale_D=scale_D,
-            strengths=found.strengths[: best + 1],
-            tolerance=_FITTED,
-            start=(found.weight_JCD[best], found.bias_JC[best]) if problem.folds > 1 else None,
+    rows = (problem.x_ND, problem.targets_NC, problem.weights_N)
+    for point in logistic_cv(*rows, problem.fold_N, problem.kind, scale_D=scale_D, tolerance=_SEARCHED).points:
+        yield _Tried(
+            strength=point.strength,
+            held_NC=point.held_NC,
+            refit=partial(_logistic_refit, problem, deviation_D, scale_D, point),
+            certificate=float(point.certificate_K.max()),
         )
-        # what does not vary has no weight, not one of rounding: new examples may differ there
-        weight_CD = np.where(deviation_D > 0, fitted.weight_CD, 0.0)
-        bias_C = fitted.bias_C + (fitted.weight_CD - weight_CD) @ x_ND[0].astype(np.float64)
-        return weight_CD, bias_C, fitted.certificate
-
-    worst = tuple(float(certificate) for certificate in found.certificate_JK.max(axis=1))
-    return _Tried(strengths=found.strengths, held=found.held_JNC, refit=refit, certificates=worst)
 
 
-def _judged(problem: Problem, method: str, tried: _Tried) -> tuple[tuple[PathPoint, ...], int, Array]:
-    """The path with its scores, the best point, and the out-of-fold logits of that one.
+def _logistic_refit(
+    problem: Problem, deviation_D: Array, scale_D: Array, point: LogisticPoint
+) -> tuple[Array, Array, float]:
+    fitted = logistic_fit(
+        problem.x_ND,
+        problem.targets_NC,
+        problem.weights_N,
+        problem.kind,
+        scale_D=scale_D,
+        strengths=tuple(strength for strength in STRENGTHS if strength >= point.strength),
+        tolerance=_FITTED,
+        start=(point.weight_CD, point.bias_C) if problem.folds > 1 else None,
+    )
+    # what does not vary has no weight, not one of rounding: new examples may differ there
+    weight_CD = np.where(deviation_D > 0, fitted.weight_CD, 0.0)
+    bias_C = fitted.bias_C + (fitted.weight_CD - weight_CD) @ problem.x_ND[0].astype(np.float64)
+    return weight_CD, bias_C, fitted.certificate
+
+
+def _judged(problem: Problem, method: str, tried: Iterable[_Tried]) -> tuple[tuple[PathPoint, ...], _Tried, Array]:
+    """The path with its scores, the best strength, and the out-of-fold logits of that one.
 
     It ends where a solution is no longer finite, which hardly any penalty and very unequal weights can bring about.
     """
     path: tuple[PathPoint, ...] = ()
-    best, best_NC, sharpness = -1, np.zeros_like(problem.targets_NC), 0.0
-    for strength, held_NC, certificate in zip(tried.strengths, tried.held, tried.certificates, strict=True):
-        if not np.isfinite(held_NC).all():
+    best, best_NC, sharpness = None, np.zeros_like(problem.targets_NC), 0.0
+    for one in tried:
+        if not np.isfinite(one.held_NC).all():
             break
         if problem.kind == "regression":
-            losses = ((held_NC - problem.targets_NC) ** 2).mean(axis=1)
+            losses = ((one.held_NC - problem.targets_NC) ** 2).mean(axis=1)
         else:
-            losses, sharpness = calibrated_losses(held_NC, problem.y, problem.kind, problem.scored, sharpness)
-        path = (*path, replace(_point(problem, method, strength, losses), certificate=certificate))
-        if best != _best(path):
-            best, best_NC = _best(path), held_NC.astype(np.float64)
-    if not path:
+            losses, sharpness = calibrated_losses(one.held_NC, problem.y, problem.kind, problem.scored, sharpness)
+        path = (*path, replace(_point(problem, method, one.strength, losses), certificate=one.certificate))
+        if best is None or best.strength != path[_best(path)].strength:
+            best, best_NC = one, one.held_NC.astype(np.float64)
+    if best is None:
         raise DataError(f"No {method} head could be fitted: look at the features and the weights of the examples.")
     return path, best, best_NC
 

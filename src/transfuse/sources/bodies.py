@@ -11,7 +11,8 @@ from torch import nn
 
 from transfuse.core.errors import SourceError
 from transfuse.core.nouns import AnyPreprocessing
-from transfuse.sources import inputs, timm_networks
+from transfuse.sources import inputs
+from transfuse.sources.images import timm_networks
 
 
 class PooledBody(nn.Module):

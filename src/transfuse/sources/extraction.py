@@ -23,12 +23,12 @@ from transfuse.core.tables import chosen
 from transfuse.sources import bodies, inputs, staging
 from transfuse.sources import cache as feature_cache
 from transfuse.sources.folding import folded
+from transfuse.sources.images.preprocessing import normalise
 from transfuse.sources.opening import Opened, open_source
 from transfuse.sources.parallel import on_threads
 from transfuse.sources.precision import Compute, Precision, chosen_precision, device_of, prepared
-from transfuse.sources.preprocessing import normalise
-from transfuse.tasks.augmenting import NONE, Augmentation, augment
-from transfuse.tasks.loading import batch
+from transfuse.tasks.images.augmenting import NONE, Augmentation, augment
+from transfuse.tasks.images.loading import batch
 
 BATCH = 32
 """Examples that the network sees at once; of texts those that have as many tokens together as these of 128 tokens."""

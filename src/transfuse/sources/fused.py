@@ -15,7 +15,8 @@ from transfuse.core.digests import of_value
 from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Preprocessing
 from transfuse.core.provenance import plain
-from transfuse.sources import bodies, preprocessing
+from transfuse.sources import bodies
+from transfuse.sources.images import preprocessing
 from transfuse.sources.opening import Opened
 
 _LUMINANCE = (0.299, 0.587, 0.114)

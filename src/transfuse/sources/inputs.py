@@ -17,9 +17,9 @@ from transfuse.core.nouns import AnyPreprocessing, DataWarning, Modality, Prepro
 from transfuse.core.provenance import plain
 
 MODALITIES: Mapping[Modality, str] = {
-    "image": "transfuse.sources.picture_inputs",
-    "text": "transfuse.sources.text_inputs",
-    "table": "transfuse.sources.tabular_inputs",
+    "image": "transfuse.sources.images.inputs",
+    "text": "transfuse.sources.texts.inputs",
+    "table": "transfuse.sources.tables.inputs",
 }
 
 PADDING = -1

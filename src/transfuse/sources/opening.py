@@ -19,18 +19,19 @@ from transfuse.core.errors import WeightsError
 from transfuse.core.nouns import Source
 from transfuse.core.randomness import key
 from transfuse.core.tables import resolve
-from transfuse.sources import bodies, functions, staging, timm_networks
+from transfuse.sources import bodies, functions, staging
+from transfuse.sources.images import timm_networks
 from transfuse.sources.network import head_from
-from transfuse.sources.text_networks import opened_tensors
+from transfuse.sources.texts.networks import opened_tensors
 from transfuse.weights import matching
 from transfuse.weights.matching import Match
 
 NETWORKS = {
-    "transformers": "transfuse.sources.text_networks",
-    "tabular": "transfuse.sources.tabular",
-    "onehot": "transfuse.sources.tabular",
-    "trees": "transfuse.sources.trees",
-    "boosted": "transfuse.sources.boosted",
+    "transformers": "transfuse.sources.texts.networks",
+    "tabular": "transfuse.sources.tables.network",
+    "onehot": "transfuse.sources.tables.network",
+    "trees": "transfuse.sources.tables.trees",
+    "boosted": "transfuse.sources.tables.boosted",
 }
 """Origins beside timm and the user's own function, by the name of their entry in a builder. A module has
 `built(builder, trust_code=) -> body` with random weights, and `parts(source, tensors) -> Parts`."""
@@ -39,8 +40,8 @@ COMPOSITES = {
     "depths": "transfuse.sources.depths:rebuilt",
     "side": "transfuse.sources.sides:rebuilt",
     "fused": "transfuse.sources.fused:rebuilt",
-    "cell": "transfuse.sources.mixed:rebuilt_cell",
-    "row": "transfuse.sources.mixed:rebuilt_row",
+    "cell": "transfuse.sources.tables.mixed:rebuilt_cell",
+    "row": "transfuse.sources.tables.mixed:rebuilt_row",
 }
 """Bodies made of bodies, by the name of their entry in a builder."""
 

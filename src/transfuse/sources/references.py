@@ -20,9 +20,10 @@ from typing import Any
 from transfuse.core import digests, tables
 from transfuse.core.errors import ModelError, SourceError, UsageError
 from transfuse.core.nouns import AnyPreprocessing, Preprocessing, Source
-from transfuse.sources import builtin, functions, inputs, preprocessing, timm_networks
-from transfuse.sources.preprocessing import Size
-from transfuse.sources.table_sources import BUILTIN, unfitted
+from transfuse.sources import builtin, functions, inputs
+from transfuse.sources.images import preprocessing, timm_networks
+from transfuse.sources.images.preprocessing import Size
+from transfuse.sources.tables.references import BUILTIN, unfitted
 from transfuse.weights import gate
 
 _FORMS = (
@@ -90,7 +91,7 @@ def _text_name(text: str) -> str | None:
 
 
 def _text(reference: str, name: str, trust_code: bool, said: Mapping[str, Any], options: Mapping[str, Any]) -> Source:
-    from transfuse.sources.text_references import TextOptions, find_text
+    from transfuse.sources.texts.references import TextOptions, find_text
 
     _refuse(options, "pictures", reference)
     random = reference.startswith("random:")

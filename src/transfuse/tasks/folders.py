@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transfuse.core.errors import DataError, UsageError
 from transfuse.core.nouns import DataWarning
-from transfuse.tasks.decoding import SUFFIXES
+from transfuse.tasks.images.decoding import SUFFIXES
 from transfuse.tasks.listing import SPLIT_NAMES, Listing, in_order, natural
 
 

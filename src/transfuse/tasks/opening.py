@@ -18,19 +18,19 @@ from transfuse.core.errors import DataError, UsageError
 from transfuse.core.nouns import DataWarning, Examples, Kind, Modality, Task
 from transfuse.core.runs import Run
 from transfuse.core.tables import chosen, resolve
-from transfuse.tasks.decoding import SUFFIXES
+from transfuse.tasks.images.decoding import SUFFIXES
 from transfuse.tasks.saved_datasets import is_saved
 from transfuse.tasks.split_tables import TABLES, split_tables
 
 OPENERS: Mapping[str, str] = {
-    "image": "transfuse.tasks.images:open_images",
-    "text": "transfuse.tasks.texts:open_texts",
-    "table": "transfuse.tasks.tables:open_table",
+    "image": "transfuse.tasks.images.opening:open_images",
+    "text": "transfuse.tasks.texts.opening:open_texts",
+    "table": "transfuse.tasks.tables.opening:open_table",
 }
 SPLIT_OPENERS: Mapping[str, str] = {
-    "image": "transfuse.tasks.images:open_split",
-    "text": "transfuse.tasks.texts:open_split",
-    "table": "transfuse.tasks.tables:open_split",
+    "image": "transfuse.tasks.images.opening:open_split",
+    "text": "transfuse.tasks.texts.opening:open_split",
+    "table": "transfuse.tasks.tables.opening:open_split",
 }
 _DATABASES = (".db", ".sqlite", ".sqlite3", ".duckdb")
 _SQL = re.compile(r"^[a-z][a-z0-9+]*://", re.IGNORECASE)
@@ -146,8 +146,8 @@ def _of_saved(folder: Path) -> tuple[Modality, str]:
 
 
 def _of_table(path: Path, target: str | Sequence[str] | None) -> tuple[Modality, str]:
-    from transfuse.tasks.coco import is_coco
-    from transfuse.tasks.tables_reading import read_file
+    from transfuse.tasks.images.coco import is_coco
+    from transfuse.tasks.tables.reading import read_file
 
     if path.suffix.lower() == ".json" and is_coco(path):
         return "image", "a COCO file"

@@ -6,7 +6,7 @@ from typing import Any
 
 from transfuse.core.errors import DataError
 from transfuse.core.tables import chosen
-from transfuse.tasks.decoding import Stored
+from transfuse.tasks.images.decoding import Stored
 from transfuse.tasks.listing import SPLIT_NAMES, Listing
 
 _TARGET_NAMES = ("label", "labels", "target", "targets", "class", "fine_label", "category", "y")

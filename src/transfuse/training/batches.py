@@ -14,10 +14,10 @@ from torch import Tensor
 
 from transfuse.core.nouns import AnyPreprocessing, Examples, Preprocessing
 from transfuse.core.randomness import key
+from transfuse.sources.images.preprocessing import normalise
 from transfuse.sources.inputs import PADDING, bytes_each, joined, tensor_of, trimmed
-from transfuse.sources.preprocessing import normalise
-from transfuse.tasks.augmenting import Augmentation, augment
-from transfuse.tasks.loading import batch as decode_batch
+from transfuse.tasks.images.augmenting import Augmentation, augment
+from transfuse.tasks.images.loading import batch as decode_batch
 
 _POOL = 16  # batches among which texts of nearly one length are brought together
 _IN_MEMORY = 2 << 30  # bytes of prepared examples that are kept rather than decoded in every pass

@@ -14,7 +14,7 @@ from transfuse.core.tables import chosen
 from transfuse.measuring.intervals import paired
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.predicting.predict import activated
-from transfuse.tasks.augmenting import NONE, Augmentation, candidates, suited
+from transfuse.tasks.images.augmenting import NONE, Augmentation, candidates, suited
 from transfuse.training.batches import Pictures
 from transfuse.training.options import Fit
 from transfuse.transferring.targets import Validation, target_scale

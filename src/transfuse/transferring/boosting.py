@@ -14,7 +14,7 @@ from transfuse.core.errors import MissingExtra
 from transfuse.core.nouns import TablePreprocessing, Task
 from transfuse.core.runs import Run
 from transfuse.sources.inputs import tensor_of
-from transfuse.tasks.tables_encoding import slots_of
+from transfuse.tasks.tables.encoding import slots_of
 from transfuse.training.losses import example_weights
 from transfuse.training.options import Fit
 from transfuse.transferring.targets import target_scale

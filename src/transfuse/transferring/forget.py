@@ -18,7 +18,7 @@ from transfuse.core.nouns import AnyPreprocessing, DataWarning, Examples, Model
 from transfuse.core.runs import Run
 from transfuse.probing.learnt import Learnt, less
 from transfuse.sources.inputs import digests_of, expanded
-from transfuse.tasks.arrays import list_memory
+from transfuse.tasks.images.arrays import list_memory
 from transfuse.transferring.relearning import changed, features_of, probe_of, relearning_report, relearnt, step_of
 
 NOT_FORGOTTEN = (

@@ -19,10 +19,10 @@ from transfuse.core.nouns import Features, Source, TablePreprocessing, Task
 from transfuse.core.runs import Run
 from transfuse.sources.depths import FINAL, deep, spread
 from transfuse.sources.extraction import features
-from transfuse.sources.mixed import CellBody, of_column, side_by_side
 from transfuse.sources.opening import Opened, open_source
-from transfuse.sources.table_sources import fresh, unfitted
-from transfuse.tasks.tables import columns_of
+from transfuse.sources.tables.mixed import CellBody, of_column, side_by_side
+from transfuse.sources.tables.references import fresh, unfitted
+from transfuse.tasks.tables.opening import columns_of
 from transfuse.training.options import Fit
 from transfuse.transferring.fused_probe import Joined, chosen_of, headed
 from transfuse.transferring.outcome import Outcome

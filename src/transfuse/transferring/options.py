@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 from transfuse.core.checking import require_kinds
 from transfuse.core.tables import resolve, unknown
 from transfuse.training.options import Fit
-from transfuse.transferring.methods import METHODS
+from transfuse.transferring.methods.table import METHODS
 from transfuse.transferring.outcome import HeadShape
 
 Method = Callable[..., Any]

@@ -1,5 +1,8 @@
 """The logistic path against scikit-learn's optimum at a tight tolerance, and its certificates against true gaps."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -25,6 +28,15 @@ def ill_conditioned(n, d, c, seed):
     h = (rng.normal(size=(c, 32))[y] * 0.6 + rng.normal(size=(n, 32))) * np.arange(1, 33) ** -1.2
     x = np.maximum(h @ rng.normal(size=(32, d)) + 0.5 * rng.normal(size=d), 0)
     return ((x - x.mean(0)) / (x.std(0) + 1e-9)).astype(np.float32), y
+
+
+def gathered(*args, **options):
+    """A path read to its end, its arrays stacked by strength."""
+    path = logistic_cv(*args, **options)
+    points = [replace(point, held_NC=point.held_NC.copy()) for point in path.points]
+    held_JNC = np.stack([point.held_NC for point in points])
+    certificate_JK = np.stack([point.certificate_K for point in points])
+    return SimpleNamespace(points=points, rows=path.rows, held_JNC=held_JNC, certificate_JK=certificate_JK)
 
 
 def standardised(x, w):
@@ -123,7 +135,7 @@ def test_held_out_logits_are_those_of_a_fit_without_the_fold(n, d, kind, c):
     fold_N = np.random.default_rng(7).permutation(n) % 4
     scale = standardised(x, w)[2]
     strengths = (1.0, 0.1, 0.01)
-    path = logistic_cv(x, np.eye(c)[y], w, fold_N, kind, scale_D=scale, strengths=strengths, tolerance=1e-10)
+    path = gathered(x, np.eye(c)[y], w, fold_N, kind, scale_D=scale, strengths=strengths, tolerance=1e-10)
     assert path.certificate_JK.max() <= 1e-10
     for k in range(4):
         out = fold_N == k
@@ -140,7 +152,7 @@ def test_out_of_fold_accuracy_on_digits_is_scikit_learns():
     z = (x - x.mean(0)) / np.where(x.std(0) > 0, x.std(0), 1.0)
     fold_N = np.arange(len(y)) % 3
     strength = 1e-3
-    path = logistic_cv(x, np.eye(10)[y], np.ones(len(y)), fold_N, "single-label", strengths=(0.1, 0.01, strength))
+    path = gathered(x, np.eye(10)[y], np.ones(len(y)), fold_N, "single-label", strengths=(0.1, 0.01, strength))
     correct = 0
     for k in range(3):
         train = fold_N != k
@@ -153,9 +165,15 @@ def test_out_of_fold_accuracy_on_digits_is_scikit_learns():
 def test_a_warm_start_leads_to_the_same_head_in_fewer_passes():
     x, y = ill_conditioned(600, 200, 5, seed=8)
     targets, w, fold_N = np.eye(5)[y], np.ones(600), np.arange(600) % 5
-    path = logistic_cv(x, targets, w, fold_N, "single-label", strengths=(1.0, 0.1, 0.01))
+    path = gathered(x, targets, w, fold_N, "single-label", strengths=(1.0, 0.1, 0.01))
     warm = logistic_fit(
-        x, targets, w, "single-label", strengths=(0.01,), tolerance=1e-8, start=(path.weight_JCD[2], path.bias_JC[2])
+        x,
+        targets,
+        w,
+        "single-label",
+        strengths=(0.01,),
+        tolerance=1e-8,
+        start=(path.points[2].weight_CD, path.points[2].bias_C),
     )
     cold = logistic_fit(x, targets, w, "single-label", strengths=(0.01,), tolerance=1e-8)
     like = logistic_fit(x, targets, w, "single-label", strengths=(0.01,), tolerance=1e-8, like=path)
@@ -170,13 +188,13 @@ def test_what_does_not_fit_into_memory_is_streamed_to_the_same_result(limit, mon
     np.save(tmp_path / "x.npy", x)
     arguments = (np.eye(4)[y], np.ones(700), np.arange(700) % 5, "single-label")
     strengths = (1.0, 0.1, 0.01, 0.001)
-    kept = logistic_cv(x, *arguments, strengths=strengths, tolerance=1e-9)
+    kept = gathered(x, *arguments, strengths=strengths, tolerance=1e-9)
     for module, name, value in ((rows, "IN_MEMORY", limit), (passes, "IN_MEMORY", limit), (rows, "_CACHE", 4096)):
         monkeypatch.setattr(module, name, value)
-    streamed = logistic_cv(np.load(tmp_path / "x.npy", mmap_mode="r"), *arguments, strengths=strengths, tolerance=1e-9)
+    streamed = gathered(np.load(tmp_path / "x.npy", mmap_mode="r"), *arguments, strengths=strengths, tolerance=1e-9)
     assert streamed.certificate_JK.max() <= 1e-9
     np.testing.assert_allclose(streamed.held_JNC, kept.held_JNC, atol=0.1)
-    rough = logistic_cv(x, *arguments, strengths=strengths)
+    rough = gathered(x, *arguments, strengths=strengths)
     assert rough.certificate_JK.max() <= 1e-4
 
 
@@ -202,7 +220,7 @@ def test_separable_classes_with_hardly_any_penalty_stay_finite():
 def test_separable_classes_are_certified_down_to_weak_strengths(precision):
     x, y = blobs(1000, 200, 5, seed=14, spread=1.0)
     strengths = tuple(np.logspace(1, -8, 10))
-    path = logistic_cv(
+    path = gathered(
         x.astype(np.float32),
         np.eye(5)[y],
         np.ones(1000),
@@ -213,7 +231,7 @@ def test_separable_classes_are_certified_down_to_weak_strengths(precision):
     )
     assert path.certificate_JK.max() <= 1e-4
     assert (path.held_JNC.argmax(2) == y).all()
-    assert path.passes < 200
+    assert path.points[-1].passes < 200
 
 
 def test_columns_without_an_example_get_a_constant():
@@ -233,7 +251,7 @@ def test_a_class_of_one_fold_only_is_a_constant_for_that_fold():
     fold_N = np.arange(60) % 3
     y[y == 2] = 0
     y[fold_N == 1] = np.where(np.arange(20) % 2 == 0, 2, y[fold_N == 1])
-    path = logistic_cv(x, np.eye(3)[y], np.ones(60), fold_N, "single-label", strengths=(1.0, 0.1))
+    path = gathered(x, np.eye(3)[y], np.ones(60), fold_N, "single-label", strengths=(1.0, 0.1))
     assert path.held_JNC[:, fold_N == 1, 2] == pytest.approx(-np.log(81), abs=1e-5)
     assert (np.abs(np.diff(path.held_JNC[0, fold_N == 0, 2])) > 0).any()
     assert path.certificate_JK.max() <= 1e-4
@@ -242,7 +260,7 @@ def test_a_class_of_one_fold_only_is_a_constant_for_that_fold():
 def test_a_fold_with_all_the_weight_leaves_nothing_to_learn_from():
     x, y = blobs(20, 3, 2, seed=12)
     fold_N = np.arange(20) % 2
-    path = logistic_cv(x, np.eye(2)[y], (fold_N == 0).astype(float), fold_N, "single-label", strengths=(1.0,))
+    path = gathered(x, np.eye(2)[y], (fold_N == 0).astype(float), fold_N, "single-label", strengths=(1.0,))
     assert (path.held_JNC[0, fold_N == 0] == 0).all()
     assert (path.held_JNC[0, fold_N == 1] != 0).any()
 

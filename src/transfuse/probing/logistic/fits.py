@@ -11,7 +11,7 @@ gradients), `rows.py` (coordinates). Sibling: `ridge.py`, which has another loss
 Letters: N examples, D features, C classes or labels, J strengths, K folds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,21 +35,29 @@ _ROUGH = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogisticPath:
-    """What cross-validation needs of all fits, and where a fit to all rows can start."""
+class LogisticPoint:
+    """What cross-validation needs of one strength, and where a fit to all rows can start."""
 
-    strengths: tuple[float, ...]
-    held_JNC: NDArray[np.float32]
-    """Logits of every example from the fold that left it out; 0 where that fold had nothing to learn from."""
-    certificate_JK: Array
+    strength: float
+    held_NC: NDArray[np.float32]
+    """Logits of every example from the fold that left it out; 0 where that fold had nothing to learn from. The next
+    strength reuses it: copy what is to be kept."""
+    certificate_K: Array
     """Bounds on how far each fit's objective is above its optimum, relative to the optimum."""
-    weight_JCD: NDArray[np.float32]
-    bias_JC: Array
+    weight_CD: Array
+    bias_C: Array
     """Means of the folds' heads, on the features as given."""
     surveys: int
-    """Exact passes over the rows."""
+    """Exact passes over the rows so far."""
     passes: float
-    """Cheap passes over the rows."""
+    """Cheap passes over the rows so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogisticPath:
+    """The strengths in turn. They are solved as they are asked for, so that the logits of one are held at a time."""
+
+    points: Iterator[LogisticPoint]
     rows: Rows
     """The examples, prepared."""
 
@@ -78,7 +86,7 @@ def logistic_cv(
     tolerance: float = 1e-4,
     precision: Precision = "auto",
 ) -> LogisticPath:
-    """Fit every strength without every fold, strongest first.
+    """Fit every strength without every fold, strongest first, as the path is read.
 
     A column with one value only among the rows of positive weight has no finite optimum: its slope is 0 and its
     intercept the log-odds of half a counter-example.
@@ -97,24 +105,21 @@ def logistic_cv(
     """
     weights_N, dtype = np.asarray(weights_N, dtype=np.float64), _dtype(precision, tolerance)
     rows = make_rows(x_ND, targets_NC, weights_N, fold_N, kind, scale_D=scale_D, dtype=dtype)
-    held_JNC: NDArray[np.float32] = np.empty((len(strengths), *targets_NC.shape), dtype=np.float32)
-    heads: list[tuple[Array, Array]] = []
-    certificates: list[np.ndarray] = []
-    for held_NC, found in zip(held_JNC, solve_path(rows, _first(rows), strengths, tolerance), strict=True):
-        held_NC[:] = found.known.held_NC.numpy()
+    return LogisticPath(points=_points(rows, strengths, tolerance), rows=rows)
+
+
+def _points(rows: Rows, strengths: Sequence[float], tolerance: float) -> Iterator[LogisticPoint]:
+    for strength, found in zip(strengths, solve_path(rows, _first(rows), strengths, tolerance), strict=True):
         weight_KCD, bias_KC = _unfolded(rows, found.known.slope_KCP)
-        heads.append((weight_KCD.mean(axis=0), bias_KC.mean(axis=0)))
-        certificates.append(found.certificate_K.numpy())
-    return LogisticPath(
-        strengths=tuple(strengths),
-        held_JNC=held_JNC,
-        certificate_JK=np.stack(certificates),
-        weight_JCD=np.stack([weight_CD for weight_CD, _ in heads]).astype(np.float32),
-        bias_JC=np.stack([bias_C for _, bias_C in heads]),
-        surveys=found.surveys,
-        passes=found.passes,
-        rows=rows,
-    )
+        yield LogisticPoint(
+            strength=strength,
+            held_NC=found.known.held_NC.numpy(),
+            certificate_K=found.certificate_K.numpy(),
+            weight_CD=weight_KCD.mean(axis=0),
+            bias_C=bias_KC.mean(axis=0),
+            surveys=found.surveys,
+            passes=found.passes,
+        )
 
 
 def logistic_fit(
@@ -133,7 +138,7 @@ def logistic_fit(
     """Fit all rows at the last of the strengths; the ones before it, or a `start`, warm it up.
 
     Args:
-        start: Weights (C, D) and bias (C,) to begin with: an entry of `LogisticPath.weight_JCD` and `bias_JC`.
+        start: Weights (C, D) and bias (C,) to begin with: those of a `LogisticPoint`.
         like: A path over the same examples, targets, weights and scale, whose preparations are used again.
 
     The other arguments are those of `logistic_cv`.

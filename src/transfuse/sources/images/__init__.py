@@ -1,0 +1,1 @@
+"""Networks for pictures: timm, and pictures as they take them."""

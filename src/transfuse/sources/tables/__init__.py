@@ -1,0 +1,1 @@
+"""Networks for tables: the tabular network, trees as tensors, rows as they take them, mixed columns."""

@@ -1,0 +1,1 @@
+"""Networks for texts: transformers, and texts as they take them."""

@@ -1,0 +1,1 @@
+"""Pictures: what they lie in, decoding, twins, augmentation."""

@@ -1,0 +1,1 @@
+"""Tables: what they lie in, roles of columns, rows as numbers, leaks."""

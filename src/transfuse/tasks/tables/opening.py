@@ -1,0 +1,336 @@
+"""Opening tables: CSV, TSV, JSON lines, Parquet, databases, rows in memory; any column as the target.
+
+Letters: N rows, K columns; M pairs of equal rows.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transfuse.core.errors import DataError, UsageError
+from transfuse.core.nouns import Column, DataWarning, Examples, Kind, TablePreprocessing, Task
+from transfuse.core.provenance import plain
+from transfuse.core.runs import Run
+from transfuse.core.tables import chosen
+from transfuse.tasks.assembling import NO_PAIRS, Cut, assembled, of_task, only_split, whole
+from transfuse.tasks.assembling import Read as Assembled
+from transfuse.tasks.images.path_tables import split_column_of, target_columns
+from transfuse.tasks.listing import SPLIT_NAMES, Listing
+from transfuse.tasks.tables import cells as tables_cells
+from transfuse.tasks.tables import reading as tables_reading
+from transfuse.tasks.tables import roles as tables_roles
+from transfuse.tasks.tables import sql as tables_sql
+from transfuse.tasks.tables.encoding import learnt_columns, usable
+from transfuse.tasks.tables.leaks import leak_warnings
+from transfuse.tasks.tables.pictures import with_pictures
+from transfuse.tasks.tables.reading import Read
+from transfuse.tasks.tables.roles import Guess
+from transfuse.tasks.tables.rows import Cells, Rows
+from transfuse.tasks.targets import Targets, encode, encode_as, without_missing
+
+_COPIES = 0.2
+"""Share of rows with an equal one, from which equal rows are taken for chance (a table of few small columns)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which column is what; None where the user did not say."""
+
+    target: str | Sequence[str] | None = None
+    group: str | None = None
+    weight: str | None = None
+
+
+def open_table(
+    data: Any,
+    *,
+    target: str | Sequence[str] | None = None,
+    kind: Kind | None = None,
+    roles: Mapping[str, str] | None = None,
+    group: str | None = None,
+    weight: str | None = None,
+    query: str | None = None,
+    seed: int = 0,
+    valid: float = 0.2,
+    test: float = 0.2,
+    name: str | None = None,
+    run: Run | None = None,
+) -> Task:
+    """Open a table whose rows are examples.
+
+    `data`: a .csv, .tsv, .jsonl, .json or .parquet file; a folder with train / valid / test files of these kinds; the
+    URL or file of a database (`sqlite:///shop.db`, `duckdb:///shop.duckdb`, any of SQLAlchemy's); rows in memory
+    (mappings from column to value, a pyarrow table, or columns as a mapping); or a Task, which is returned as it is.
+
+    target: column(s) to learn; guessed where there is no doubt. kind: guessed from the target, and stated.
+    roles: `numeric`, `categorical`, `boolean`, `date`, `text`, `picture` or `drop` by column, in place of the guess.
+    group: column whose groups never lie in two splits. weight: column with the examples' weights.
+    query: SQL, for databases. valid, test: shares held out where the user gave no such split.
+
+    Raises `DataError` naming row and column where something cannot be read or learnt from.
+    """
+    if isinstance(data, Task):
+        return data
+    cut = Cut(seed=seed, valid=valid, test=test)
+    found, splits = read_table(data, query)
+    listing, guesses = listed(found, splits, Columns(target=target, group=group, weight=weight), roles or {})
+    listing = without_missing(listing)
+    targets, notes = encode(listing, kind)
+    found, contents, unseen = with_pictures(found, guesses)
+    seen, copies = seen_rows(contents, guesses, listing, targets)
+    said = (*notes, *tables_roles.said(guesses), *unseen, *copies)
+    read = replace(seen, listing=replace(listing, warnings=(*listing.warnings, *said)))
+    options = {"group": group, "weight": weight, "query": query}
+    task = assembled(read, cut, name=name or _name(data), options=options)
+    train = np.array(task.splits["train"].items)
+    columns = learnt_columns(found.table, guesses, train)
+    cells = Cells(found.table, found.folder)
+    leaks = leak_warnings(cells.encoded(columns)[train], task.splits["train"].targets, targets.kind, columns, seed)
+    return replace(
+        task,
+        splits={part: of_rows(examples, cells) for part, examples in task.splits.items()},
+        warnings=(*task.warnings, *leaks),
+        description={**task.description, "columns": plain(columns)},
+    )
+
+
+def open_split(
+    data: Any,
+    *,
+    classes: Sequence[str],
+    kind: Kind,
+    split: str = "test",
+    target: str | Sequence[str] | None = None,
+    group: str | None = None,
+    weight: str | None = None,
+    query: str | None = None,
+    run: Run | None = None,
+) -> tuple[Examples, tuple[DataWarning, ...]]:
+    """Labelled rows for evaluating a model that knows `classes`, with targets in the model's order.
+
+    Without `target`, columns that are called as the outputs, or the only one that holds nothing but classes, are.
+    Data with splits of their own give the one
+    asked for; others are taken whole.
+    """
+    if isinstance(data, Task):
+        return of_task(data, classes, split)
+    found, splits = read_table(data, query)
+    if target is None:
+        target = _target_of(found.table, classes)
+    listing, guesses = listed(found, splits, Columns(target=target, group=group, weight=weight), {})
+    listing = without_missing(only_split(listing, split))
+    targets = encode_as(listing, kind, tuple(classes))
+    found, contents, unseen = with_pictures(found, guesses)
+    seen, _ = seen_rows(contents, guesses, listing, targets)
+    examples, warnings = whole(seen)
+    return of_rows(examples, Cells(found.table, found.folder)), (*warnings, *unseen)
+
+
+def _target_of(table: pa.Table, classes: Sequence[str]) -> Sequence[str] | str | None:
+    """The columns that must be meant, by their names or by what they hold; None when it cannot be told."""
+    if all(name in table.column_names for name in classes):
+        return tuple(classes)
+    known = pa.array(classes, pa.string())
+    texts = {name: tables_cells.texts(column) for name, column in zip(table.column_names, table.columns, strict=True)}
+    holding = [n for n, text in texts.items() if pc.all(pc.is_in(pc.drop_null(text), value_set=known)).as_py()]
+    return holding[0] if len(holding) == 1 else None
+
+
+def of_rows(examples: Examples, cells: Cells) -> Examples:
+    """Examples whose items are numbers of rows, with the rows themselves."""
+    return replace(examples, items=Rows(cells, np.array(examples.items, np.int64)))
+
+
+def seen_rows(
+    table: pa.Table, guesses: Mapping[str, Guess], listing: Listing, targets: Targets
+) -> tuple[Assembled, tuple[DataWarning, ...]]:
+    """Rows with their digests, by all columns that are learnt from, and pairs of equal ones.
+
+    A table of few small columns holds many equal rows by chance: they are not kept together then, and it is said.
+    """
+    names = list(usable(guesses))
+    digests = row_digests(table.select(names).take(pa.array(list(listing.items), pa.int64())))
+    first: dict[str, int] = {}
+    found = [(first.setdefault(digest, place), place) for place, digest in enumerate(digests)]
+    pairs = np.array([pair for pair in found if pair[0] != pair[1]], np.int64).reshape(-1, 2)
+    notes: tuple[DataWarning, ...] = ()
+    if len(pairs) > _COPIES * len(listing):
+        message = (
+            f"{len(pairs)} of {len(listing)} rows equal an earlier one but for the target: so many that they are taken"
+            " for chance, and may lie in different splits."
+        )
+        notes, pairs = (DataWarning(code="many-equal-rows", message=message, severity="note"),), NO_PAIRS
+    read = Assembled(
+        modality="table", noun="rows", listing=listing, targets=targets, digests=digests, exact=pairs, near=NO_PAIRS
+    )
+    return read, notes
+
+
+def row_digests(table: pa.Table) -> tuple[str, ...]:
+    """SHA-256 of the names of the columns and the cells of each row."""
+    columns = [tables_cells.texts(column).fill_null("\x00").to_pylist() for column in table.columns]
+    header = "\x1f".join(table.column_names)
+    rows = ("\x1f".join(row) for row in zip(*columns, strict=True)) if columns else [""] * table.num_rows
+    return tuple(hashlib.sha256(f"{header}\x1e{row}".encode(errors="surrogatepass")).hexdigest() for row in rows)
+
+
+def columns_of(task: Task) -> TablePreprocessing:
+    """How the columns of a task's table become numbers, learnt from its training rows."""
+    return preprocessing_from(task.description["columns"])
+
+
+def preprocessing_from(document: Mapping[str, Any]) -> TablePreprocessing:
+    """A preprocessing from its plain form."""
+    columns = tuple(Column(**{k: _frozen(v) for k, v in column.items()}) for column in document["columns"])
+    return TablePreprocessing(columns=columns, known=bool(document.get("known", True)))
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(part) for part in value) if isinstance(value, list | tuple) else value
+
+
+def read_table(data: Any, query: str | None = None) -> tuple[Read, np.ndarray | None]:
+    """The table, and the split of each row where the data are a folder of split files."""
+    if isinstance(data, Read):
+        return data, None
+    if tables_sql.is_database(data):
+        return tables_sql.read_database(data, query), None
+    if query is not None:
+        raise UsageError(f"`query` goes with databases, but '{data}' is none.")
+    if isinstance(data, str | Path):
+        path = Path(data).expanduser()
+        found, splits = _read_folder(path) if path.is_dir() else (tables_reading.read_file(path), None)
+        return replace(found, folder=path if path.is_dir() else path.parent), splits
+    return tables_reading.checked(Read(table=_in_memory(data), place="the table")), None
+
+
+def _in_memory(data: Any) -> pa.Table:
+    if isinstance(data, pa.Table):
+        return data
+    if isinstance(data, tuple) and len(data) == 2:
+        return _with_target(*data)
+    if hasattr(data, "__dataframe__") or hasattr(data, "to_dict"):  # pandas, polars
+        return (
+            pa.table(data) if hasattr(data, "__arrow_c_stream__") else pa.Table.from_pandas(data, preserve_index=False)
+        )
+    if isinstance(data, Mapping):
+        return pa.table({str(name): pa.array(list(values), from_pandas=True) for name, values in data.items()})
+    if isinstance(data, Sequence) and data and all(isinstance(row, Mapping) for row in data):
+        return tables_reading.table_of([dict(row) for row in data])
+    raise UsageError(f"A table must be a file, a database or rows that are mappings, but is {type(data).__name__}.")
+
+
+def _with_target(rows: Any, targets: Any) -> pa.Table:
+    """Rows and their targets beside each other; the target is called `target`."""
+    if isinstance(rows, np.ndarray):
+        rows = {f"column {place + 1}": rows[:, place] for place in range(rows.shape[1])}
+    table = _in_memory(rows)
+    values = np.asarray(targets)
+    if len(values) != table.num_rows or values.ndim != 1:
+        raise UsageError(f"There must be one target for each of {table.num_rows} rows, but they are {values.shape}.")
+    return table.append_column("target", pa.array(values.tolist()))
+
+
+def _read_folder(folder: Path) -> tuple[Read, np.ndarray]:
+    """Files called train, valid, test (or the like) of one table."""
+    files = {
+        SPLIT_NAMES[path.stem.lower()]: path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in tables_reading.SUFFIXES and path.stem.lower() in SPLIT_NAMES
+    }
+    if "train" not in files:
+        raise DataError(f"'{folder}' must hold a table called train.csv (or .parquet, .jsonl), but holds none.")
+    reads = {part: tables_reading.read_file(path) for part, path in files.items()}
+    names = list(reads["train"].table.column_names)
+    for _part, read in reads.items():
+        lacking = [name for name in names if name not in read.table.column_names]
+        if lacking:
+            raise DataError(f"{read.place} must have the columns of {reads['train'].place}, but lacks '{lacking[0]}'.")
+    tables = [read.table.select(names) for read in reads.values()]
+    if any(table.schema != tables[0].schema for table in tables):
+        tables = [pa.table({name: tables_cells.texts(table.column(name)) for name in names}) for table in tables]
+    splits = np.concatenate([np.full(read.table.num_rows, part) for part, read in reads.items()])
+    notes = tuple(note for read in reads.values() for note in read.notes)
+    return Read(table=pa.concat_tables(tables), place=str(folder), notes=notes), splits
+
+
+def listed(
+    read: Read, splits: np.ndarray | None, wanted: Columns, roles: Mapping[str, str]
+) -> tuple[Listing, dict[str, Guess]]:
+    """Rows with their labels, and the role of every column that is not a target, group, weight or split."""
+    table = read.table
+    for name in (wanted.group, wanted.weight):
+        if name is not None:
+            chosen("column", name, table.column_names)
+    small = {n: table.column(n).to_pylist() for n in table.column_names if n.lower() in _SPLIT_NAMES}
+    given = split_column_of(small) if splits is None else None
+    if given is not None:
+        splits = np.array([SPLIT_NAMES[str(value).lower()] for value in small[given]])
+    used = {wanted.group, wanted.weight, given}
+    columns = _guessing(table) if wanted.target is None else {key: [] for key in table.column_names}
+    names = target_columns(columns, wanted.target, used, read.place)
+    guesses = tables_roles.roles_of(table, roles, {*used, *names}, read.folder)
+    labels = [_labels(table.column(name)) for name in names]
+    weights = None if wanted.weight is None else tables_cells.numbers(table.column(wanted.weight))[0].tolist()
+    groups = None if wanted.group is None else tables_cells.texts(table.column(wanted.group)).to_pylist()
+    several = _beside(labels, names) if len(names) > 1 else []
+    return Listing(
+        layout="table",
+        items=range(table.num_rows),
+        names=[f"row {row + 1}" for row in range(table.num_rows)],
+        labels=labels[0] if len(names) == 1 else several,
+        columns=tuple(names) if len(names) > 1 else (),
+        splits=None if splits is None else splits.tolist(),
+        groups=groups,
+        weights=weights,
+        warnings=read.notes,
+        description={
+            "layout": "table",
+            "path": read.place,
+            "target": names[0] if len(names) == 1 else names,
+            "split_column": given,
+            "roles": {name: guess.role for name, guess in guesses.items()},
+        },
+    ), guesses
+
+
+_SPLIT_NAMES = ("split", "subset", "partition", "set", "fold")
+
+
+def _guessing(table: pa.Table) -> dict[str, list[Any]]:
+    """Columns with a few cells each, as numbers where they are: enough to guess targets by."""
+    return {name: _labels(table.column(name).slice(0, 1000)) for name in table.column_names}
+
+
+def _labels(column: pa.ChunkedArray) -> list[Any]:
+    """Cells as labels: whole numbers, numbers, texts or truth values."""
+    if not pa.types.is_string(column.type):
+        return tables_cells.texts(column).to_pylist() if pa.types.is_timestamp(column.type) else column.to_pylist()
+    values, strange = tables_cells.numbers(column)
+    if strange.any() or not np.isfinite(values).any():
+        return column.to_pylist()
+    return [None if np.isnan(v) else int(v) if v.is_integer() else v for v in values.tolist()]
+
+
+def _beside(labels: Sequence[Sequence[Any]], names: Sequence[str]) -> list[tuple[float | None, ...]]:
+    """Several target columns as one tuple a row."""
+    return [tuple(None if v is None else _number(v, names) for v in row) for row in zip(*labels, strict=True)]
+
+
+def _number(value: Any, names: Sequence[str]) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise DataError(f"Several target columns ({', '.join(names)}) must hold numbers, but hold '{value}'.") from None
+
+
+def _name(data: Any) -> str:
+    if isinstance(data, str | Path):
+        return Path(tables_sql.without_password(str(data)).partition("?")[0]).stem
+    return "table"

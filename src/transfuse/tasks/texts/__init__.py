@@ -1,0 +1,1 @@
+"""Texts: what they lie in, reading, twins."""

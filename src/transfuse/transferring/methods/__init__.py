@@ -1,0 +1,1 @@
+"""The methods of transfer, one file each."""
