@@ -202,6 +202,17 @@ def test_a_file_where_a_folder_must_be_is_an_error(tmp_path, inside):
         write_text(tmp_path / inside, "x")
 
 
+@pytest.mark.parametrize("inside", ["a", "a/b/c"])
+def test_a_folder_that_cannot_be_made_is_an_error(inside):
+    with pytest.raises(StorageError, match="that folder cannot be made"):
+        write_text(Path("/proc") / inside, "x")
+
+
+def test_a_missing_file_that_the_writer_reads_is_not_taken_for_it(tmp_path):
+    with pytest.raises(FileNotFoundError), writing_file(tmp_path / "out" / "a") as temporary:
+        temporary.write_bytes((tmp_path / "missing").read_bytes())
+
+
 def test_a_folder_where_a_file_must_be_is_an_error(tmp_path):
     (tmp_path / "a").mkdir()
     with pytest.raises(StorageError, match="there is a folder of that name"):

@@ -166,6 +166,9 @@ def explained(path: Path) -> Iterator[None]:
             errno.EISDIR: "there is a folder of that name",
             errno.ENAMETOOLONG: "the name is too long",
         }
+        folder, missing = Path(path).resolve().parent, Path(str(error.filename))
+        if missing.parent == folder or missing in (folder, *folder.parents):  # not a file that the writer reads
+            reasons[errno.ENOENT] = "that folder cannot be made, or it was removed meanwhile"
         if error.errno not in reasons:
             raise
         raise StorageError(
