@@ -20,6 +20,8 @@ from transfuse.probing.logistic.surveys import FLAT, Survey, blank, certificates
 
 _ROUNDS, _STALLED = 40, 4
 """Surveys of one strength at most, and of these without progress."""
+_APART = 2
+"""Rounds after which the leading directions are no longer left to the surveys: they and the others may undo each other."""
 _AIM = 0.4
 """The search stops at this share of the tolerance, since its gradient is not exact."""
 _LEADING = 0.4
@@ -59,13 +61,14 @@ def _solve(rows: Rows, found: Found, strength: float, pairs: Pairs, ahead_KX: Te
     known, surveys, passes, stalled = found.known, found.surveys, found.passes, 0
     objective_K, certificate_K = certificates(rows, known, strength)
     best = float("inf")
-    for _ in range(_ROUNDS):
+    for taken in range(_ROUNDS):
         active = torch.nonzero(~(certificate_K <= tolerance)).flatten().tolist()
         if not active or stalled == _STALLED:
             break
         if stalled > 1:  # float32 gives no more
             rows = replace(rows, survey_dtype=torch.float64)
-        hill = _hill(rows, known, strength, tolerance * objective_K)
+        leading = rows.top if taken < _APART else 0
+        hill = _hill(rows, known, strength, tolerance * objective_K, leading)
         step_KX, more = search(rows, known.odds, hill, pairs, active, "all", ahead_KX)
         known.slope_KCP[active] += step_KX[active].view(len(active), *known.slope_KCP.shape[1:])
         survey(rows, known, active, strength, _LEADING * tolerance * objective_K)
@@ -85,14 +88,14 @@ def _predicted(history: list[tuple[float, Tensor]], strength: float) -> Tensor |
     return (ratio * (last_KCP - before_KCP)).flatten(1)
 
 
-def _hill(rows: Rows, known: Survey, strength: float, allowed_K: Tensor) -> Hill:
-    """Where a search begins. What a survey solves for itself is measured by what is really to be gained."""
+def _hill(rows: Rows, known: Survey, strength: float, allowed_K: Tensor, leading: int) -> Hill:
+    """Where a search begins. Leading directions, which a survey solves, are measured by what is really to be gained."""
     penalty_CP = torch.full(known.slope_KCP.shape[1:], strength, dtype=torch.float64)
     penalty_CP[:, -1] = 0.0
     curvature_KC = known.curvature_KC.clamp_min(FLAT)
     diagonal_KCP = curvature_KC[..., None] * rows.value_P + penalty_CP
     measure_KCP = torch.full_like(diagonal_KCP, 0.5 / strength)
-    measure_KCP[..., : rows.top] = 0.5 / diagonal_KCP[..., : rows.top]
+    measure_KCP[..., :leading] = 0.5 / diagonal_KCP[..., :leading]
     measure_KCP[..., -1] = 0.5 / curvature_KC
     gradient_KCP = known.gradient_KCP + penalty_CP * known.slope_KCP
     bound_K = (gradient_KCP.square() * measure_KCP).sum((1, 2))
