@@ -21,7 +21,7 @@ from transfuse.probing.logistic.surveys import FLAT, Survey, blank, certificates
 _ROUNDS, _STALLED = 40, 4
 """Surveys of one strength at most, and of these without progress."""
 _APART = 2
-"""Rounds after which the leading directions are no longer left to the surveys: they and the others may undo each other."""
+"""Rounds after which leading directions are no longer left to surveys: they and the others may undo each other."""
 _AIM = 0.4
 """The search stops at this share of the tolerance, since its gradient is not exact."""
 _LEADING = 0.4
