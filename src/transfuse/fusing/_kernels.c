@@ -4,7 +4,7 @@
  * what `fusing/weights/` says more readably, to float32 rounding. Every function walks over tiles that stay in the first
  * cache; sums run over fixed lanes, and nothing is contracted, so that the bits do not depend on the processor.
  *
- * Masks: Threefry2x32-20 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011); see
+ * Masks: Threefry-2x32, 13 rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011); see
  * `fusing/weights/masks.py`.
  */
 
@@ -96,8 +96,8 @@ INNER void threefry(uint32_t words[TILE], uint64_t first, uint64_t key) {
     for (int i = 0; i < TILE / 2; i++) {
         uint64_t counter = first + (uint64_t)i;
         uint32_t x0 = (uint32_t)counter + k0, x1 = (uint32_t)(counter >> 32) + k1;
-#pragma GCC unroll 20
-        for (int round = 0; round < 20; round++) {
+#pragma GCC unroll 13
+        for (int round = 0; round < 13; round++) {
             int turn = turns[round % 8], s = round / 4 + 1;
             x0 += x1;
             x1 = (x1 << turn | x1 >> (32 - turn)) ^ x0;
@@ -141,8 +141,10 @@ INNER int scaled(float x[MOST][TILE], float *total, const Parent *parents, int c
         if (wrong) return wrong;
         thinned(x[p], &parents[p], element + start, n);
         float divisor = parents[p].divisor, factor = parents[p].factor, weight = parents[p].weight;
-        if (divisor != 1 || factor != 1)
-            for (int i = 0; i < n; i++) x[p][i] = x[p][i] / divisor * factor;
+        if (divisor != 1)
+            for (int i = 0; i < n; i++) x[p][i] /= divisor;
+        if (factor != 1)
+            for (int i = 0; i < n; i++) x[p][i] *= factor;
         for (int i = 0; i < n; i++) x[p][i] *= weight;
         for (int i = 0; i < n; i++) total[i] = p ? total[i] + x[p][i] : x[p][i];
     }
