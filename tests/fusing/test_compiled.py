@@ -164,6 +164,20 @@ def test_threads_change_nothing_and_neither_do_shards(tmp_path):
     assert made[0].keys() == made[1].keys() and all(torch.equal(made[0][name], made[1][name]) for name in made[0])
 
 
+def test_where_nothing_was_compiled_the_methods_do_the_work(tmp_path, monkeypatch):
+    base, a, b = tensors(5000, dtype=torch.bfloat16)
+    for name, tensor in (("base", base), ("a", a), ("b", b)):
+        save_file({"w": tensor}, tmp_path / f"{name}.safetensors")
+    paths = [tmp_path / f"{name}.safetensors" for name in ("a", "b")]
+    for out, there in (("with", True), ("without", False)):
+        if not there:
+            monkeypatch.setattr(kernels, "library", lambda: None)
+        fuse(*paths, base=tmp_path / "base.safetensors", out=tmp_path / out, method="ties", density=0.4)
+    one, other = (load_file(tmp_path / out / "model.safetensors")["w"] for out in ("with", "without"))
+    assert float((one == other).float().mean()) > 0.999
+    torch.testing.assert_close(one, other)
+
+
 def test_bytes_are_read_as_torch_reads_them():
     x = torch.randn(64)
     for name in ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"):

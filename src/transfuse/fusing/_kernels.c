@@ -12,8 +12,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
-#define HOT __attribute__((target_clones("default", "avx2", "arch=x86-64-v4")))
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
+#define HOT __attribute__((target_clones("default", "avx2", "arch=x86-64-v4"))) /* which one is chosen at the start */
 #else
 #define HOT
 #endif
