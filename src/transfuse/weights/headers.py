@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dtype:
     """A type of numbers, by the name that torch gives it; torch itself need not be there."""
 
@@ -28,22 +28,21 @@ class Dtype:
     code: str
     """Its name in safetensors."""
     itemsize: int
-    floating: bool = True
+    floating: bool
 
 
-_KNOWN = (
-    Dtype("float64", "F64", 8),
-    Dtype("float32", "F32", 4),
-    Dtype("float16", "F16", 2),
-    Dtype("bfloat16", "BF16", 2),
-    Dtype("float8_e4m3fn", "F8_E4M3", 1),
-    Dtype("float8_e5m2", "F8_E5M2", 1),
-    Dtype("int64", "I64", 8, False),
-    Dtype("int32", "I32", 4, False),
-    Dtype("int16", "I16", 2, False),
-    Dtype("int8", "I8", 1, False),
-    Dtype("uint8", "U8", 1, False),
-    Dtype("bool", "BOOL", 1, False),
+_FLOATING = (
+    ("float64", "F64", 8), ("float32", "F32", 4), ("float16", "F16", 2), ("bfloat16", "BF16", 2),
+    ("float8_e4m3fn", "F8_E4M3", 1), ("float8_e5m2", "F8_E5M2", 1),
+)  # fmt: skip
+_WHOLE = (
+    ("int64", "I64", 8), ("int32", "I32", 4), ("int16", "I16", 2), ("int8", "I8", 1), ("uint8", "U8", 1),
+    ("bool", "BOOL", 1),
+)  # fmt: skip
+_KNOWN = tuple(
+    Dtype(name=name, code=code, itemsize=size, floating=table is _FLOATING)
+    for table in (_FLOATING, _WHOLE)
+    for name, code, size in table
 )
 DTYPES: Mapping[str, Dtype] = {dtype.name: dtype for dtype in _KNOWN}
 _CODES: Mapping[str, Dtype] = {dtype.code: dtype for dtype in _KNOWN}

@@ -2,8 +2,8 @@
 
 Threefry-2x32 with 13 rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011, the fewest that
 pass all of BigCrush) is a counter-based generator: its key is what the numbers are for, its counter where they go. It
-adds, turns and xors words of 32 bits and nothing else, so that any processor does many at once. In every tile of 1,024 elements the
-first half takes the first words of 512 counters, the second half their second words.
+adds, turns and xors words of 32 bits and nothing else, so that any processor does many at once. In every tile of 1,024
+elements the first half takes the first words of 512 counters, the second half their second words.
 """
 
 from typing import TYPE_CHECKING
