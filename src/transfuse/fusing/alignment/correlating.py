@@ -1,7 +1,8 @@
 """Activation matching: units are matched by how their answers to the same examples correlate.
 
-Li, Yosinski et al., "Convergent learning", arXiv 1511.07543; section 3.1 of arXiv 2209.04836. Ours: what is looked at are the
-activations that layers sum over, as the graph tells them, of all places that share an order; heads as in `matching`.
+Li, Yosinski et al., "Convergent learning", arXiv 1511.07543; section 3.1 of arXiv 2209.04836.
+Ours: what is looked at are the activations that layers sum over, as the graph tells them, of all places that share an
+order; heads as in `matching`.
 Letters: S examples times places, n units, m units within each.
 """
 
@@ -47,7 +48,7 @@ class Watched(fx.Interpreter):
         return state[spec.target] if spec.target in state else self.program.constants[spec.target]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Sums:
     """Running sums for the correlations of the units of a block in two networks."""
 
@@ -98,7 +99,8 @@ def activation_matched(
 
 def _started(sums: dict[Any, _Sums], place: Any, n: int) -> _Sums:
     if place not in sums:
-        sums[place] = _Sums(*(torch.zeros(shape, dtype=torch.float64) for shape in ((n, n), (2, n), (2, n))))
+        crossed, one, two = (torch.zeros(shape, dtype=torch.float64) for shape in ((n, n), (2, n), (2, n)))
+        sums[place] = _Sums(crossed=crossed, sums=one, squares=two)
     return sums[place]
 
 
@@ -135,10 +137,10 @@ def _settled(symmetry: Symmetry, blocks: Sequence[Block], sums: Mapping[tuple[in
         gains[number] = gains.get(number, 0) + gain
     orders = list(identity(symmetry))
     for top in _tops(symmetry):
-        own = {i: g for i, g in gains.items() if top in (i, symmetry.groups[i].parent)}
-        if own:
-            own.setdefault(top, np.zeros([symmetry.groups[top].size] * 2))
-            settled(own, symmetry, top, orders)
+        of_top = {i: g for i, g in gains.items() if top in (i, symmetry.groups[i].parent)}
+        if of_top:
+            of_top.setdefault(top, np.zeros([symmetry.groups[top].size] * 2))
+            settled(of_top, symmetry, top, orders)
     return tuple(orders)
 
 

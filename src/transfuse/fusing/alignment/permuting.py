@@ -49,9 +49,7 @@ def ordered(view: torch.Tensor, block: Block, symmetry: Symmetry, orders: Orders
     return view
 
 
-def permuted(
-    tensors: Mapping[str, torch.Tensor], symmetry: Symmetry, orders: Orders
-) -> dict[str, torch.Tensor]:
+def permuted(tensors: Mapping[str, torch.Tensor], symmetry: Symmetry, orders: Orders) -> dict[str, torch.Tensor]:
     """Tensors of a network with its units in another order."""
     found = dict(tensors)
     for name, blocks in blocks_by_tensor(symmetry.blocks).items():

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from transfuse.fusing.alignment.calls import Axes
+from transfuse.fusing.alignment.operators import CONTRACTIONS
 from transfuse.fusing.alignment.terms import (
     Cat,
     Choice,
@@ -23,11 +24,11 @@ from transfuse.fusing.alignment.terms import (
     fix,
     fixed,
     is_fixed,
+    leaves,
     normal,
-    same,
 )
 from transfuse.fusing.alignment.tracing import Walked, walked
-from transfuse.fusing.alignment.unifying import collapse
+from transfuse.fusing.alignment.unifying import collapse, unify
 
 Step = tuple[Any, ...]
 
@@ -96,7 +97,7 @@ class _Reading:
         self.groups: list[Group] = []
         self.numbers: dict[tuple[int, ...], int] = {}
         self.homes: dict[int, tuple[int, ...]] = {}
-        self.terms: dict[tuple[int, ...], Term] = {}
+        self.members: dict[tuple[int, ...], tuple[Term, ...]] = {}
 
     def read(self) -> Symmetry:
         blocks = [b for name, axes in self.found.states.items() for b in self._blocks(name, axes)]
@@ -132,24 +133,22 @@ class _Reading:
         parent = self._group((id(index),), (index,), name, None)
         return self._group(tuple(map(id, options)), options, name, parent)
 
-    def _group(self, own: tuple[int, ...], leaves: tuple[Term, ...], name: str, parent: int | None) -> int:
-        """Each leaf belongs to one group, alone or as one of several orders."""
+    def _group(self, own: tuple[int, ...], members: tuple[Term, ...], name: str, parent: int | None) -> int:
+        """Each leaf belongs to one group, alone or as one of several orders; else these orders become one."""
         homes = {self.homes.setdefault(leaf, own) for leaf in own}
         if homes != {own}:
             for home in homes | {own}:
-                terms = self.terms.get(home, leaves)
-                for other in terms[1:]:
-                    from transfuse.fusing.alignment.unifying import unify
-
-                    unify(terms[0], other)
+                first, *others = self.members.get(home, members)
+                for other in others:
+                    unify(first, other)
             raise _Again
-        self.terms[own] = leaves
+        self.members[own] = members
         if own not in self.numbers:
             self.numbers[own] = len(self.groups)
-            self.groups.append(Group(name=name, size=leaves[0].size, parent=parent))
+            self.groups.append(Group(name=name, size=members[0].size, parent=parent))
         elif self.groups[self.numbers[own]].parent != parent:
-            for leaf in leaves:
-                fix(leaf)
+            for member in members:
+                fix(member)
             raise _Again
         return self.numbers[own]
 
@@ -181,20 +180,12 @@ def _plain(steps: tuple[Step, ...], terms: list[Term]) -> Iterator[tuple[tuple[S
 
 def _is_asked(term: Term, terms: list[Term]) -> bool:
     """Whether the order of another axis depends on the position on this one."""
-    own = {id(leaf) for leaf in _leaves(term)}
-    return any(id(leaf) in own for other in terms for c in choices(other) for leaf in _leaves(normal(c.index)))
-
-
-def _leaves(term: Term) -> list[Leaf]:
-    from transfuse.fusing.alignment.terms import leaves
-
-    return list(leaves(term))
+    own = {id(leaf) for leaf in leaves(term)}
+    return any(id(leaf) in own for other in terms for c in choices(other) for leaf in leaves(normal(c.index)))
 
 
 def _consumed(found: Walked) -> list[str]:
     """Names of the nodes that layers sum over."""
-    from transfuse.fusing.alignment.operators import CONTRACTIONS
-
     names: dict[str, None] = {}
     for node in found.program.graph.nodes:
         schema = getattr(node.target, "_schema", None)

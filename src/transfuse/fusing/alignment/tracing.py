@@ -16,7 +16,7 @@ from torch.export.graph_signature import InputKind
 from transfuse.core.errors import TransfuseError
 from transfuse.fusing.alignment.calls import Axes, Call, Tensor
 from transfuse.fusing.alignment.operators import OPERATORS, elementwise
-from transfuse.fusing.alignment.terms import Leaf, Unclear, fix, fixed, loose, normal
+from transfuse.fusing.alignment.terms import Leaf, Unclear, fix, fixed, is_fixed, loose, normal
 from transfuse.fusing.alignment.unifying import collapse
 
 
@@ -128,8 +128,6 @@ class _Walk:
 
 
 def _moves(value: Any) -> bool:
-    from transfuse.fusing.alignment.terms import is_fixed
-
     if isinstance(value, Tensor):
         return not all(map(is_fixed, value))
     return isinstance(value, list | tuple) and any(map(_moves, value))
