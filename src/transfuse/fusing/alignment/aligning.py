@@ -18,7 +18,7 @@ from transfuse.core.errors import UsageError, WeightsError
 from transfuse.core.nouns import Examples, Model, Task
 from transfuse.core.randomness import key
 from transfuse.core.tables import chosen
-from transfuse.fusing.alignment.barrier import Barrier, barrier
+from transfuse.fusing.alignment.barrier import ALPHAS, Barrier, barrier
 from transfuse.fusing.alignment.correlating import activation_matched
 from transfuse.fusing.alignment.matching import weight_matched
 from transfuse.fusing.alignment.permuting import Orders, identity, permuted, proven
@@ -56,8 +56,18 @@ class Alignment:
         return [float((own != was).mean()) for own, was in zip(self.orders[path], still, strict=True)]
 
 
-def aligned(models: Mapping[str, Model], way: str, task: Task | None, *, seed: int = 0) -> Alignment:
-    """Align every Model to the first. Raises `UsageError`, and `WeightsError` when nothing in it can be permuted."""
+def aligned(
+    models: Mapping[str, Model],
+    way: str,
+    task: Task | None,
+    *,
+    alphas: Sequence[float] = ALPHAS,
+    seed: int = 0,
+) -> Alignment:
+    """Align every Model to the first; on a task, measure barriers at `alphas`.
+
+    Raises `UsageError`, and `WeightsError` when nothing in their network can be permuted.
+    """
     chosen("way to align", way, WAYS)
     if way == "activations" and task is None:
         raise UsageError("`align` by activations must be given examples (`on`), but there are none. Align by weights.")
@@ -66,10 +76,10 @@ def aligned(models: Mapping[str, Model], way: str, task: Task | None, *, seed: i
     batches = training_batches(models[first], task, seed) if task is not None else ()
     symmetry = found_in(network, batches[0] if batches else _made_up(models[first], seed))
     names = [name for name, _ in network.named_parameters()]
-    states = {first: _state(network)}
+    states = {first: state_of(network)}
     orders = {}
     for path in others:
-        other = _state(models[path].network)
+        other = state_of(models[path].network)
         if way == "weights":
             orders[path] = weight_matched(states[first], other, symmetry, names=names, seed=seed)
         else:
@@ -78,8 +88,8 @@ def aligned(models: Mapping[str, Model], way: str, task: Task | None, *, seed: i
     measured = {}
     if task is not None:
         for path in others:
-            known = (_state(models[path].network), states[path])
-            measured[path] = _barriers(models[first], known, symmetry, batches, task)
+            known = (state_of(models[path].network), states[path])
+            measured[path] = _barriers(models[first], known, symmetry, batches, task, alphas)
     return Alignment(
         way=way, symmetry=symmetry, states=states, orders=orders, barriers=measured, batches=tuple(batches)
     )
@@ -97,7 +107,8 @@ def found_in(network: nn.Module, sample: Tensor) -> Symmetry:
     return symmetry
 
 
-def _state(network: nn.Module) -> dict[str, Tensor]:
+def state_of(network: nn.Module) -> dict[str, Tensor]:
+    """Copies of a network's tensors."""
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
@@ -133,19 +144,26 @@ def _barriers(
     symmetry: Symmetry,
     batches: Sequence[Tensor],
     task: Task,
+    alphas: Sequence[float],
 ) -> dict[str, Barrier]:
     """Barriers on the validation split to another parent as it is, and as it is aligned."""
-    given = task.splits["valid"]
-    judged = _batches(given, np.arange(len(given))[:_JUDGED], model, _BATCH)
-    if task.kind == "regression":
-        judged = [(x, _standardised(y, model)) for x, y in judged]
-    loss, first = chosen_loss(task.kind, Fit()), _state(model.network)
+    judged = judged_batches(model, task)
+    loss, first = chosen_loss(task.kind, Fit()), state_of(model.network)
     found = {}
     for name, other in zip(("as they are", "aligned"), others, strict=True):
         mend = partial(_mend, parents=(first, other), symmetry=symmetry, batches=batches)
-        found[name] = barrier(model.network, first, other, judged, loss=loss)
-        found[f"{name}, mended"] = barrier(model.network, first, other, judged, loss=loss, mend=mend)
+        found[name] = barrier(model.network, first, other, judged, loss=loss, alphas=alphas)
+        found[f"{name}, mended"] = barrier(model.network, first, other, judged, loss=loss, alphas=alphas, mend=mend)
     return found
+
+
+def judged_batches(model: Model, task: Task) -> list[tuple[Tensor, Tensor]]:
+    """Validation examples with targets as the loss wants them; those on which barriers are measured."""
+    given = task.splits["valid"]
+    judged = _batches(given, np.arange(len(given))[:_JUDGED], model, _BATCH)
+    if task.kind == "regression":
+        return [(x, _standardised(y, model)) for x, y in judged]
+    return judged
 
 
 def _mend(network: nn.Module, alpha: float, *, parents: Any, symmetry: Symmetry, batches: Sequence[Tensor]) -> None:

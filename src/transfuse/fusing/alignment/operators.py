@@ -191,7 +191,7 @@ _NAMES: Mapping[Operator, str] = {
     layer_norm: "layer_norm rms_norm",
     pooled: "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d"
     " adaptive_avg_pool3d adaptive_max_pool2d max_pool2d_with_indices upsample_nearest2d upsample_bilinear2d"
-    " upsample_bicubic2d",
+    " upsample_bicubic2d _upsample_bicubic2d_aa _upsample_bilinear2d_aa",
     reduced: "mean sum amax amin var std var_mean std_mean logsumexp linalg_vector_norm norm prod any all",
     located: "max min argmax argmin",
     shaping.reshaped: "view reshape _unsafe_view flatten unflatten squeeze unsqueeze view_as reshape_as",

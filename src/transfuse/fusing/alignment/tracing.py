@@ -88,6 +88,8 @@ class _Walk:
     def _called(self, node: fx.Node) -> Any:
         if getattr(node.target, "__name__", "") == "getitem":
             return self.known[node.args[0]][node.args[1]]  # type: ignore[index]
+        if node.meta.get("val") is None:  # a check, which gives nothing
+            return None
         call = _call(node, self.known)
         if call is None or not call.shapes:
             return self._not_understood(node)
