@@ -73,12 +73,14 @@ def weight_matched(
         if symmetry.groups[top].parent is None
     }
     rng = np.random.default_rng(key(seed, "weight matching"))
+    before = _nearness(views, symmetry, orders)
     for _ in range(passes):
-        before = _nearness(views, symmetry, orders)
         for top in rng.permutation(list(around)):
             _improve(int(top), around[int(top)], symmetry, orders)
-        if _nearness(views, symmetry, orders) - before <= _ENOUGH * max(abs(before), 1e-12):
+        now = _nearness(views, symmetry, orders)
+        if now - before <= _ENOUGH * max(abs(before), 1e-12):
             break
+        before = now
     return tuple(orders)
 
 
@@ -103,8 +105,11 @@ def _nearness(views: _Views, symmetry: Symmetry, orders: Sequence[np.ndarray]) -
 
 def _improve(top: int, views: _Views, symmetry: Symmetry, orders: list[np.ndarray]) -> None:
     """One assignment for a group and what depends on it, then one for each of the latter at its new places."""
-    steps: list[Callable[[list[np.ndarray]], None]] = [lambda found: _step(top, views, symmetry, found)]
     below = [i for i, group in enumerate(symmetry.groups) if group.parent == top]
+    if not below and all(block.groups.count(top) == 1 for block, _, _ in views):
+        _step(top, views, symmetry, orders)  # the gain is exact, so that the assignment cannot lose
+        return
+    steps: list[Callable[[list[np.ndarray]], None]] = [lambda found: _step(top, views, symmetry, found)]
     steps += [lambda found, i=i: _step_within(i, views, symmetry, found) for i in below]  # type: ignore[misc]
     for step in steps:
         found = list(orders)

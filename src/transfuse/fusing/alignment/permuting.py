@@ -97,6 +97,6 @@ def change(network: nn.Module, symmetry: Symmetry, sample: torch.Tensor, orders:
     given = sample.double() if sample.is_floating_point() else sample
     own = network.eval()
     with torch.no_grad():
-        before = torch.func.functional_call(own, wide, (given,))
-        after = torch.func.functional_call(own, permuted(wide, symmetry, orders), (given,))
+        before = torch.func.functional_call(own, wide, (given,), tie_weights=False)
+        after = torch.func.functional_call(own, permuted(wide, symmetry, orders), (given,), tie_weights=False)
     return float((after - before).abs().max() / before.abs().max().clamp_min(1e-30))

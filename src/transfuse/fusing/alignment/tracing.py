@@ -81,8 +81,9 @@ class _Walk:
         spec = self.inputs.get(node.name)
         target = spec.target if spec is not None else None
         if spec is not None and spec.kind in (InputKind.PARAMETER, InputKind.BUFFER) and target in self.axes:
-            self.states[target] = self.axes[target]
-            return Tensor(self.axes[target])
+            own = self.axes[target]
+            self.states |= {name: axes for name, axes in self.axes.items() if axes is own}  # tied ones have several
+            return Tensor(own)
         return _still(node.meta.get("val"))
 
     def _called(self, node: fx.Node) -> Any:

@@ -1,10 +1,13 @@
 """Small networks of every kind, with nothing in them 0 or 1, so that a wrong permutation shows."""
 
+import functools
+
+import pytest
 import timm
 import torch
 from torch import nn
 
-PICTURES = {"channels": 3, "size": 32}
+from transfuse.fusing.alignment.symmetry import symmetry_of
 
 
 class Grouped(nn.Module):
@@ -64,15 +67,21 @@ def vgg():
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * 16, 30), nn.Dropout(), nn.ReLU(), nn.Linear(30, 5))
 
 
+def encoder():
+    layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True, dropout=0.0)
+    return nn.Sequential(nn.Conv2d(3, 16, 8, 8), nn.Flatten(2), Transposed(), layer, nn.Flatten(), nn.Linear(256, 5))
+
+
+class Transposed(nn.Module):
+    def forward(self, x):
+        return x.transpose(1, 2)
+
+
 def swin():
     return timm.create_model(
-        "swin_tiny_patch4_window7_224", img_size=32, window_size=4, embed_dim=12, depths=(1, 2), num_heads=(2, 3),
+        "swin_tiny_patch4_window7_224", img_size=32, window_size=4, embed_dim=12, depths=(1, 1), num_heads=(2, 3),
         num_classes=5,
     )  # fmt: skip
-
-
-def resnext():
-    return timm.create_model("resnet10t", cardinality=2, base_width=8, block_args=None, num_classes=5)
 
 
 def of_timm(name, **options):
@@ -84,14 +93,13 @@ NETWORKS = {
     "vgg": vgg,
     "grouped": Grouped,
     "attention": Attention,
-    "mha": lambda: nn.Sequential(nn.Flatten(2), nn.TransformerEncoderLayer(1024, 4, 32, batch_first=True),
-                                 nn.Flatten(), nn.Linear(3072, 5)),
+    "encoder": encoder,
     "swin": swin,
     "resnet": of_timm("test_resnet"),
     "convnext": of_timm("test_convnext"),
-    "mobilenet": of_timm("mobilenetv3_small_050"),
+    "mobilenet": of_timm("test_efficientnet"),
     "regnet": of_timm("test_byobnet"),
-    "vit": of_timm("vit_tiny_patch16_224", img_size=32, depth=2, embed_dim=24),
+    "vit": of_timm("vit_tiny_patch16_224", img_size=32, depth=1, embed_dim=24),
 }  # fmt: skip
 
 
@@ -108,3 +116,27 @@ def drawn_network(name, seed=0):
 
 def pictures(count=4, seed=0):
     return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="session")
+def drawn_networks():
+    """A function from the name of a network to it, with random weights that depend on a seed."""
+    return drawn_network
+
+
+@pytest.fixture(scope="session")
+def some_pictures():
+    """A function to random pictures (B, 3, 32, 32)."""
+    return pictures
+
+
+@pytest.fixture(scope="session")
+def found():
+    """A function from the name of a network to it and its symmetry for four pictures; traced once."""
+
+    @functools.cache
+    def of(name):
+        network = drawn_network(name)
+        return network, symmetry_of(network, pictures())
+
+    return of
