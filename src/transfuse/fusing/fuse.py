@@ -105,7 +105,9 @@ def fuse(
     """
     read = _recipe(parents, recipe, base, method, options, statistics, dtype=dtype, seed=seed, compat=compat)
     if align != "none":
-        read, on = _to_align(read, align, on, run)
+        from transfuse.fusing.alignment.parents import to_align
+
+        read, on = to_align(read, align, on, run)
     order = _preflight(read, on, missing=missing, force=force, threads=threads, command=command, trust_code=trust_code)
     if on is not None and not order.models:
         raise UsageError("`on` must go with saved Models, but the parents are bare weights, which cannot be asked.")
@@ -136,16 +138,6 @@ def _recipe(
         raise UsageError("A recipe must say everything about the fusion: give no parents, base or options beside it.")
     read = read_recipe(recipe, compat=known["compat"], seed=known["seed"] or None)
     return replace(read, dtype=known["dtype"] or read.dtype)
-
-
-def _to_align(recipe: Recipe, align: str, on: Any, run: Run) -> tuple[Recipe, Any]:
-    """The recipe that says so, and the examples opened, on which the orders depend."""
-    from transfuse.core.nouns import Task
-    from transfuse.tasks.opening import open_task
-
-    chosen("way to align", align, ("none", "weights", "activations"))
-    task = on if on is None or isinstance(on, Task) else open_task(on, seed=0, run=run)
-    return replace(recipe, align=align, aligned_on=task.digest if task is not None else None), task
 
 
 def _told(order: _Order, found: Sequence[str] = ()) -> Report:

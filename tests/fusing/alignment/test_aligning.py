@@ -90,7 +90,8 @@ def test_the_report_and_the_record_say_what_alignment_did(saved, photos, tmp_pat
 
 def test_the_record_beside_the_weights(saved, tmp_path):
     a, b = saved("a"), saved("b", change=shuffled)
-    fuse(a, b, out=tmp_path / "out", align="weights", trust_code=True)
+    report = fuse(a, b, out=tmp_path / "out", align="weights", trust_code=True)
+    assert [warning.code for warning in report.warnings] == ["not-mended"]
     record = json.loads((tmp_path / "out" / "fusion.json").read_text())
     assert record["recipe"]["align"] == "weights" and list(record["alignment"]["orders"]) == [str(b)]
     assert "Everything" in verify(tmp_path / "out").summary[0]

@@ -178,7 +178,7 @@ _NAMES: Mapping[Operator, str] = {
     unchanged: "dropout feature_dropout contiguous clone to _to_copy detach detach_ alias lift_fresh_copy softmax"
     " _softmax log_softmax _log_softmax hardswish hardswish_ hardtanh relu6 silu mish elu selu celu softplus type_as"
     " native_dropout",
-    elementwise: "where masked_fill lerp",
+    elementwise: "where masked_fill lerp __and__ __or__",
     kept: "cumsum roll flip cumprod",
     linear: "linear",
     matmul: "matmul mm bmm addmm baddbmm",

@@ -10,17 +10,27 @@ from torch import nn
 from transfuse.core.digests import of_value
 from transfuse.core.errors import UsageError
 from transfuse.core.nouns import DataWarning, Report, Section, Task
+from transfuse.core.runs import Run
+from transfuse.core.tables import chosen
 from transfuse.evaluating.assessing import split_of
-from transfuse.fusing.alignment.aligning import Alignment, aligned
+from transfuse.fusing.alignment.aligning import WAYS, Alignment, aligned
 from transfuse.fusing.alignment.barrier import Barrier
 from transfuse.fusing.alignment.repairing import batch_norms, mended
 from transfuse.fusing.checkpoints import Checkpoint
 from transfuse.fusing.recipes import Recipe
 from transfuse.fusing.weights.methods import METHODS
 from transfuse.predicting.folder import load
+from transfuse.tasks.opening import open_task
 from transfuse.weights.headers import Entry
 
 _BASES = ("required", "optional")
+
+
+def to_align(recipe: Recipe, align: str, on: Any, run: Run) -> tuple[Recipe, Task | None]:
+    """The recipe that says so, and the examples opened, on which the orders depend."""
+    chosen("way to align", align, WAYS)
+    task = on if on is None or isinstance(on, Task) else open_task(on, seed=0, run=run)
+    return replace(recipe, align=align, aligned_on=task.digest if task is not None else None), task
 
 
 def aligned_parents(
@@ -87,7 +97,7 @@ def with_alignment(report: Report, alignment: Alignment) -> Report:
         report,
         summary=(*_sentences(alignment), *report.summary),
         sections=(*_sections(alignment), *report.sections),
-        warnings=(*report.warnings, *_unknown(alignment)),
+        warnings=(*report.warnings, *_unknown(alignment), *_unmended(alignment)),
     )
 
 
@@ -160,6 +170,17 @@ def _unknown(alignment: Alignment) -> Sequence[DataWarning]:
         return ()
     told = f"{len(unknown)} places of the network were not understood; units that reach them keep their order."
     return (DataWarning(code="not-aligned", message=told, places=unknown),)
+
+
+def _unmended(alignment: Alignment) -> Sequence[DataWarning]:
+    """Without examples the variance that averaging takes from activations cannot be given back."""
+    if alignment.batches:
+        return ()
+    told = (
+        "Without examples the activations of the result are not mended, nor was it measured: with batch normalisation"
+        " it may answer no better than chance. Give labelled examples (--on)."
+    )
+    return (DataWarning(code="not-mended", message=told),)
 
 
 def recorded(alignment: Alignment) -> dict[str, Any]:

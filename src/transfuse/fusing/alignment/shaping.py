@@ -128,7 +128,8 @@ def gated(call: Call) -> Axes:
 
 def concatenated(call: Call) -> Axes:
     """Parts one after another; their other axes share one order."""
-    tensors, count = call.tensors(), len(call.shapes[0])
+    count = len(call.shapes[0])
+    tensors = [axes for axes in call.tensors() if len(axes) == count]  # an empty tensor of any shape may stand beside
     dim = call.given["dim"] % count
     parts = tuple(axes[dim] for axes in tensors)
     others = [[fixed(1) if i == dim else axis for i, axis in enumerate(axes)] for axes in tensors]
