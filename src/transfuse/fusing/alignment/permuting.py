@@ -13,8 +13,8 @@ Orders = tuple[np.ndarray, ...]
 """For each group, where each unit of the result comes from: (n,), or (positions of the parent, n)."""
 
 TOLERANCE = 1e-6
-"""Largest change, as a share of the largest output, that a permutation may cause in float64; some networks compute their
-norms in float32 whatever they are given, which alone makes 3e-8."""
+"""Largest change, as a share of the largest output, that a permutation may cause in float64; some networks compute
+their norms in float32 whatever they are given, which alone makes 3e-8."""
 
 
 def identity(symmetry: Symmetry) -> Orders:
