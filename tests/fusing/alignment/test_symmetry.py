@@ -1,5 +1,7 @@
 """Permutations found from the graph keep the network's function; what is not understood keeps its order."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -58,9 +60,6 @@ def test_permuting_really_moves_units(found):
     state = network.state_dict()
     moved, still = (permuted(state, symmetry, orders) for orders in (drawn(symmetry, 0), identity(symmetry)))
     assert all(torch.equal(still[name], state[name]) for name in state)
-    assert torch.equal(
-        moved["4.weight"].sort(0).values.sum(0).sort().values, moved["4.weight"].sort(0).values.sum(0).sort().values
-    )
     assert not torch.equal(moved["3.running_var"], state["3.running_var"])
     assert torch.equal(moved["3.running_var"].sort().values, state["3.running_var"].sort().values)
     assert torch.equal(moved["6.bias"], state["6.bias"])
@@ -96,8 +95,6 @@ def test_the_place_that_is_not_understood_is_told():
 
 def test_a_group_that_fails_the_proof_is_taken_out_and_named(found, some_pictures):
     network, symmetry = found("mlp")
-    from dataclasses import replace
-
     blocks = tuple(block for block in symmetry.blocks if block.tensor != "4.bias")  # as if a rule had missed it
     wrong = replace(symmetry, blocks=blocks)
     kept = proven(network, wrong, some_pictures())
