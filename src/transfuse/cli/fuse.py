@@ -16,6 +16,13 @@ _SETTINGS = ("weight", "density", "epsilon", "gamma")
 @click.option("--method", default="linear", show_default=True, help="linear, slerp, task_arithmetic, ties, ...")
 @click.option("--recipe", type=click.Path(), help="mergekit's YAML, instead of all of these.")
 @click.option("--on", type=click.Path(), help="Labelled examples: keep the result only if it beats its parents.")
+@click.option(
+    "--align",
+    type=click.Choice(["none", "weights", "activations"]),
+    default="none",
+    show_default=True,
+    help="Bring saved models that were trained apart into one order of units first.",
+)
 @click.option("--weight", type=float, multiple=True, help="Once for all parents, or once for each.")
 @click.option("--density", type=float, multiple=True, help="0..1: share of the differences kept; once or for each.")
 @click.option("--epsilon", type=float, multiple=True, help="Of della; once or for each.")

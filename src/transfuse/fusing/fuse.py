@@ -44,6 +44,8 @@ class _Order:
     needed: Mapping[str, int]
     threads: int
     command: str
+    alignment: Any = None
+    """What was permuted (`alignment.aligning.Alignment`)."""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -59,6 +61,7 @@ def fuse(
     method: str = "linear",
     recipe: str | Path | None = None,
     on: Any = None,
+    align: str = "none",
     statistics: Sequence[str | Path] = (),
     dtype: str | None = None,
     seed: int = 0,
@@ -82,6 +85,8 @@ def fuse(
         method: A name in `fusing.weights.methods.METHODS`.
         recipe: mergekit's YAML, instead of parents, base, method and options.
         on: Labelled examples: batch statistics are estimated anew, and the result is kept only if it beats its parents.
+        align: Bring parents that were trained apart into one order of units first: by their `weights`, or by their
+            `activations` on the examples.
         statistics: A file for each parent with its Fisher information or its Gram matrices.
         dtype: Of the result; by default that of the parents.
         seed: Of random masks.
@@ -100,11 +105,15 @@ def fuse(
         UsageError, UnknownName, WeightsError, StorageError, BudgetError: See their docstrings.
     """
     read = _recipe(parents, recipe, base, method, options, statistics, dtype=dtype, seed=seed, compat=compat)
-    order = _preflight(read, missing=missing, force=force, threads=threads, command=command)
+    if align != "none":
+        from transfuse.fusing.alignment.parents import to_align
+
+        read, on = to_align(read, align, on, run)
+    order = _preflight(read, on, missing=missing, force=force, threads=threads, command=command, trust_code=trust_code)
     if on is not None and not order.models:
         raise UsageError("`on` must go with saved Models, but the parents are bare weights, which cannot be asked.")
     if out is None:
-        return told(read, order.plan, order.related, order.needed, command=command)
+        return _told(order)
     folder = Path(out)
     _require_free(folder, order, replace)
     with _alone(folder):
@@ -132,7 +141,18 @@ def _recipe(
     return replace(read, dtype=known["dtype"] or read.dtype)
 
 
-def _preflight(recipe: Recipe, *, missing: str, force: bool, threads: int | None, command: str) -> _Order:
+def _told(order: _Order, found: Sequence[str] = ()) -> Report:
+    report = told(order.recipe, order.plan, order.related, order.needed, found=found, command=order.command)
+    if order.alignment is None:
+        return report
+    from transfuse.fusing.alignment.parents import with_alignment
+
+    return with_alignment(report, order.alignment)
+
+
+def _preflight(
+    recipe: Recipe, on: Any, *, missing: str, force: bool, threads: int | None, command: str, trust_code: bool
+) -> _Order:
     """Everything that can be known from headers and samples, before anything is written."""
     chosen("way with missing tensors", missing, ("refuse", "copy", "drop"))
     checkpoints = {path: open_checkpoint(path) for path in recipe.paths}
@@ -148,19 +168,24 @@ def _preflight(recipe: Recipe, *, missing: str, force: bool, threads: int | None
         )  # networks, data and metrics: seconds that bare files need not
 
         require_alike(documents)
+    alignment = None
+    if recipe.align != "none":
+        from transfuse.fusing.alignment.parents import aligned_parents
+
+        checkpoints, alignment = aligned_parents(recipe, checkpoints, on, trust_code=trust_code)
     plan = planned(recipe, checkpoints, {path: open_checkpoint(path) for path in given}, missing=missing)  # type: ignore[arg-type]
     related: list[Kinship] = []
     if len(recipe.slices) == 1 and len(parts) + (recipe.base is not None) > 1:
         count = max((len(work.entries) for work in plan.works if work.fate == "merged"), default=0)
         names = _named(recipe, count)
         related = kinships(plan, names, recipe.base)
-        if not force and METHODS[recipe.method].most != 1:
+        if not force and alignment is None and METHODS[recipe.method].most != 1:
             require_related(related)
     used = threads or min(os.cpu_count() or 1, 8)
     needed = needs(recipe, plan, checkpoints, used)
     return _Order(
         recipe=recipe, plan=plan, checkpoints=checkpoints, related=tuple(related), needed=needed, threads=used,
-        command=command,
+        command=command, alignment=alignment,
     )  # fmt: skip
 
 
@@ -229,7 +254,7 @@ def _carried_out(order: _Order, folder: Path, *, on: Any, shard_bytes: int, trus
         raise WeightsError("A parent was changed while it was read, so the result was thrown away. Run it again.")
     found = [f"Written to {folder}; seed {order.recipe.seed}, definitions as {order.recipe.compat}."]
     found += [f"{resumed} tensors were taken over from a run that was stopped."] if resumed else []
-    report = told(order.recipe, order.plan, order.related, order.needed, found=found, command=order.command)
+    report = _told(order, found)
     written = record.document(order.recipe, order.plan, order.checkpoints, results)
     result = work / "result"
     if order.models:
@@ -278,6 +303,12 @@ def _as_model(
         trust_code=trust_code,
     )
     kept = True
+    if order.alignment is not None:
+        from transfuse.fusing.alignment.parents import mend, recorded
+
+        mended = mend(model.network, order.alignment)
+        stored = {"parents": record.as_stored(written["parents"])}  # what was merged was in another order
+        written = {**written, **stored, "alignment": {**recorded(order.alignment), "mended": mended}}
     if on is not None:
         from transfuse.fusing.accepting import accepted
 

@@ -86,5 +86,5 @@ def require_related(found: Sequence[Kinship]) -> None:
             raise WeightsError(
                 f"Parents must come from one network, but '{pair.a}' and '{pair.b}' are unrelated:"
                 f" their weights have a cosine of {pair.cosine:.2f} (median over {pair.tensors} tensors)."
-                " Align them or say --force."
+                " Align them (--align weights, or --align activations with --on DATA) or say --force."
             )

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 import transfuse
 from transfuse.core.errors import WeightsError
 from transfuse.core.nouns import Model, Step, Task
 from transfuse.core.provenance import plain
 from transfuse.core.randomness import key
+from transfuse.fusing.alignment.repairing import batch_norms, estimated_anew
 from transfuse.fusing.recipes import Recipe
 from transfuse.predicting.folder import load, read_document
 from transfuse.sources import inputs
@@ -74,26 +73,11 @@ def with_statistics(model: Model, task: Task, batches: int = 100) -> int:
     Averaged weights shift and shrink activations, to which averaged statistics do not belong: Izmailov et al.,
     arXiv 1803.05407, and Jordan et al., "REPAIR", arXiv 2211.08403. The mean over batches is taken, all alike.
     """
-    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-    norms = [module for module in model.network.modules() if isinstance(module, kinds) and module.track_running_stats]
-    if not norms:
+    if not batch_norms(model.network):
         return 0
     given = task.splits["train"].items
     order = np.random.default_rng(key(task.seed, "batch statistics")).permutation(len(given))
     items = [given[int(i)] for i in order]  # in their order batches would hold one class each, and vary too little
-    before = [norm.momentum for norm in norms]
-    seen = 0
-    with torch.no_grad():
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the plain mean over all batches
-            norm.train()
-        for rows in inputs.blocks(items, model.preprocessing, 64)[:batches]:
-            if len(rows) < 2:  # the variance of one example is none
-                continue
-            model.network(inputs.tensor_of([items[int(i)] for i in rows], model.preprocessing))
-            seen += len(rows)
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
-        norm.eval()
-    return seen
+    chosen = inputs.blocks(items, model.preprocessing, 64)[:batches]
+    prepared = (inputs.tensor_of([items[int(i)] for i in rows], model.preprocessing) for rows in chosen)
+    return estimated_anew(model.network, prepared)

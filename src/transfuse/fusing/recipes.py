@@ -62,6 +62,10 @@ class Recipe:
     """The parent whose other files (configuration, tokenizer) go with the result; None for the base or the first."""
     seed: int = 0
     compat: Compat = "published"
+    align: str = "none"
+    """How parents are brought into one order of units: `none`, by their `weights` or their `activations`."""
+    aligned_on: str | None = None
+    """Digest of the task whose examples were seen for that."""
     notes: tuple[str, ...] = ()
     """What of the recipe has no effect."""
 

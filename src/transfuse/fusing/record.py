@@ -62,6 +62,12 @@ def _inputs(
     }
 
 
+def as_stored(parents: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """By path and tensor the digest of what lies in the files, for parents that were changed while they were read."""
+    entries = {path: open_checkpoint(path).entries for path in parents}
+    return {path: {name: digest_of(entries[path][name]) for name in names} for path, names in parents.items()}
+
+
 def read_record(folder: Path) -> dict[str, Any]:
     """The record in a folder. Raises `ModelError`."""
     try:

@@ -43,8 +43,9 @@ class TextBody(nn.Module):
         """Pooled features at each of the depths, in one pass; those of `final` have length 1 where the source says."""
         mask_BT = ids_BT >= 0
         deep = any(name != FINAL for name in names)
-        # without padding there is nothing to mask, and attention takes its fastest path
-        mask = None if bool(mask_BT.all()) else mask_BT.long()
+        # without padding there is nothing to mask, and attention takes its fastest path; a traced graph cannot ask
+        whole = not torch.compiler.is_exporting() and bool(mask_BT.all())
+        mask = None if whole else mask_BT.long()
         output = self.net(input_ids=ids_BT.clamp(min=0), attention_mask=mask, output_hidden_states=deep)
         known = dict(zip(self.layer_names(), output.hidden_states or (), strict=False)) if deep else {}
         found = (output.last_hidden_state if name == FINAL else known[name] for name in names)

@@ -1,0 +1,1 @@
+"""Bringing separately trained networks into one order of units before they are fused."""
