@@ -171,6 +171,20 @@ def _written(
     return digests
 
 
+def tensors(recipe: Recipe, plan: Plan) -> dict[str, torch.Tensor]:
+    """The result in memory, bit for bit what would be written: for trials whose result is not kept."""
+    files, found = Files(), {}
+    try:
+        with _one_thread_each():
+            survey = _survey(recipe, plan, files)
+            for work in plan.works:
+                blocks = [_stored(block, work) for block in _blocks(recipe, work, files, survey)]
+                found[work.name] = (torch.cat(blocks) if blocks else torch.zeros(0)).reshape(work.shape)
+    finally:
+        files.close()
+    return found
+
+
 def _survey(recipe: Recipe, plan: Plan, files: Files) -> Survey | None:
     """The thresholds of a method that trims over the whole model."""
     works = [work for work in plan.works if work.fate == "merged" and work.options.get("trim") == "model"]
