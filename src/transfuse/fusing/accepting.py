@@ -17,12 +17,12 @@ from transfuse.measuring.metrics import PRIMARY
 
 
 def accepted(
-    model: Model, parents: Mapping[str, Model], task: Task, report: Report, *, run: Run
+    model: Model, parents: Mapping[str, Model], task: Task, report: Report, *, anew: bool, run: Run
 ) -> tuple[Model, Report, bool, int]:
     """What is kept, the report with the proof, whether that is the fusion, and on how many examples batch statistics
-    were estimated anew. Raises `UsageError` for a task of other classes."""
+    were estimated anew (`anew`). Raises `UsageError` for a task of other classes."""
     split_of(task, "valid", model)
-    seen = with_statistics(model, task)
+    seen = with_statistics(model, task) if anew else 0
     judged = {name: assess(one, task.splits["valid"], run=run) for name, one in (("fusion", model), *parents.items())}
     best = best_of(judged)
     gap = difference(judged["fusion"], judged[best])

@@ -37,7 +37,9 @@ def as_saved(
         report = replace(
             report, summary=(*found.summary, *report.summary), sections=(*found.sections, *report.sections)
         )  # fmt: skip
-        model, report, kept, changed = accepted(model, {**parents, **rivals}, found.task, report, run=run)
+        model, report, kept, changed = accepted(
+            model, {**parents, **rivals}, found.task, report, anew=found.anew, run=run
+        )
         written = {**written, "re-estimated": changed}
     shutil.rmtree(work / "saved", ignore_errors=True)
     saved = replace(model, report=report).save(work / "saved")

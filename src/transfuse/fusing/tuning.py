@@ -18,7 +18,7 @@ from transfuse.evaluating.assessing import split_of
 from transfuse.fusing import engine
 from transfuse.fusing.checkpoints import Checkpoint, open_checkpoint
 from transfuse.fusing.coefficients.methods import SEARCHES, TRIALS, Judge, Searched, Worth
-from transfuse.fusing.models import require_alike, with_statistics
+from transfuse.fusing.models import require_alike, same_statistics, with_statistics
 from transfuse.fusing.planning import Missing, planned
 from transfuse.fusing.recipes import Recipe
 from transfuse.measuring.metrics import PRIMARY, higher_is_better, measure
@@ -43,6 +43,8 @@ class Tuned:
     """Its validation split is what judges."""
     rivals: tuple[str, ...]
     """All saved Models that the result must beat."""
+    anew: bool
+    """Whether statistics of batch normalisation are to be estimated anew."""
     sections: tuple[Section, ...] = ()
     summary: tuple[str, ...] = ()
 
@@ -62,15 +64,15 @@ def tuned(
     task = on if isinstance(on, Task) else open_task(on, seed=0, run=run)
     rivals = tuple(path for path, checkpoint in checkpoints.items() if checkpoint.document is not None)
     first = recipe.slices[0].parts[0].path
+    anew = not same_statistics(checkpoints.values())
     model = load(first, trust_code=trust_code)
     split_of(task, "valid", model)
     if search is None:
-        return Tuned(recipe=recipe, task=task, rivals=rivals)
+        return Tuned(recipe=recipe, task=task, rivals=rivals, anew=anew)
     require_alike({path: checkpoints[path].document or {} for path in rivals})
     searched_on, judged_on = halves(task)
-    judge = _judge(
-        recipe, model, checkpoints, replace(task, splits={**task.splits, "valid": searched_on}), missing, run
-    )
+    seen = replace(task, splits={**task.splits, "valid": searched_on})
+    judge = _judge(recipe, model, checkpoints, seen, missing, anew, run)
     found: Searched = resolve(SEARCHES, search, "search")(
         recipe, judge, trials=trials or TRIALS[search], seed=recipe.seed, run=run
     )
@@ -82,6 +84,7 @@ def tuned(
         recipe=found.recipe,
         task=replace(task, splits={**task.splits, "valid": judged_on}),
         rivals=rivals,
+        anew=anew,
         sections=(_section(found, PRIMARY[task.kind]),),
         summary=(sentence,),
     )
@@ -98,7 +101,13 @@ def halves(task: Task) -> tuple[Examples, Examples]:
 
 
 def _judge(
-    recipe: Recipe, model: Model, checkpoints: Mapping[str, Checkpoint], task: Task, missing: Missing, run: Run
+    recipe: Recipe,
+    model: Model,
+    checkpoints: Mapping[str, Checkpoint],
+    task: Task,
+    missing: Missing,
+    anew: bool,
+    run: Run,
 ) -> Judge:
     """What the fusion of a recipe is worth on the task's validation split; `model` is what holds its tensors."""
     valid = task.splits["valid"]
@@ -108,7 +117,8 @@ def _judge(
     def judge(recipe: Recipe) -> Worth:
         plan = planned(recipe, checkpoints, statistics, missing=missing)
         load_into(model.network, engine.tensors(recipe, plan))
-        with_statistics(model, task, batches=_BATCHES)
+        if anew:
+            with_statistics(model, task, batches=_BATCHES)
         raw_NC = logits(model.network, valid.items, model.preprocessing, run=run)
         warmth = temperature(raw_NC, valid.targets, model.kind)
         outputs_NC = activated(raw_NC, model.kind, temperature=warmth, target_scale=model.target_scale)
