@@ -1,4 +1,4 @@
-"""The door for predictions: learnt on validation examples, judged out of fold, saved as one Model or the best member."""
+"""The door for predictions: learnt on validation examples, judged out of fold, saved as one Model."""
 
 import json
 import shutil
