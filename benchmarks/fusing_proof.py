@@ -118,7 +118,7 @@ def hands(data: Path, work: Path, source: str, family: str) -> None:
     halves = open_task(data / "test", valid=0.5, test=0, seed=0).splits
     clean = {"valid": halves["train"], "test": halves["valid"]}
     shifted = {name: changed(part, seed) for seed, (name, part) in enumerate(clean.items())}
-    for name, parts in (("clean", clean), ("changed", shifted)):
+    for name, parts in (("changed", shifted), ("clean", clean)):
         task = Task(
             name=name, kind=train.kind, classes=train.classes, seed=0, digest=name,
             splits={"train": train.splits["train"], **parts},
@@ -141,8 +141,8 @@ DOMAINS = {
     "reddit_rarepuppers_politics": "reddit_rarepuppers_politics_2000.txt",
     "reddit_legaladvice_relationshipadvice": "reddit_relationshipadvice_legaladvice_2000.txt",
 }
-TITLES, POSITIONS = 400, 5
-"""Titles of a domain, half of them for the validation split, and positions of each."""
+TITLES, POSITIONS = 400, 4
+"""Titles of a task, half of them for the validation split, and positions of each."""
 
 
 def tensors_of(path: Path) -> dict[str, torch.Tensor]:
@@ -234,25 +234,26 @@ def titles(folder: Path, work: Path) -> None:
     base, tuned = paths["base"], [paths[domain] for domain in DOMAINS]
     for domains in (*((domain,) for domain in DOMAINS), tuple(DOMAINS)):
         task = positions(folder, domains, vocabulary, classes)
-        for label, options in (
-            ("task arithmetic, lambda 0.25", {"method": "task_arithmetic", "scale": 0.25}),
-            ("task arithmetic, lambda 1", {"method": "task_arithmetic", "scale": 1.0}),
-            ("task arithmetic, lambda searched", {"method": "task_arithmetic", "search": "lambda"}),
-            ("ties, lambda searched", {"method": "ties", "search": "lambda"}),
-            ("task arithmetic, layers searched", {"method": "task_arithmetic", "search": "layers"}),
-        ):
+        given: dict[str, dict[str, Any]] = {
+            "task arithmetic, lambda 0.25": {"method": "task_arithmetic", "scale": 0.25},
+            "task arithmetic, lambda searched": {"method": "task_arithmetic", "search": "lambda", "trials": 11},
+        }
+        if len(domains) > 1:
+            given["ties, lambda searched"] = {"method": "ties", "search": "lambda", "trials": 11}
+            given["task arithmetic, layers searched"] = {"method": "task_arithmetic", "search": "layers", "trials": 40}
+        for label, options in given.items():
             out = work / f"fused-{len(domains)}-{domains[0]}-{label.replace(' ', '-')}"
-            given = {"base": base, "on": task, "replace": True, "trust_code": True, **options}
-            report = fuse(*tuned, out=out, **given)
+            report = fuse(*tuned, out=out, base=base, on=task, replace=True, trust_code=True, **options)
             shown(f"{task.name}: {label}", report)
-            against_base(report, out, base, task)
+            against_base(report, base.name)
 
 
-def against_base(report: Report, out: Path, base: Path, task: Task) -> None:
+def against_base(report: Report, base: str) -> None:
     """What the fusion has over the base in nats a character, by the rows of the report."""
     rows = {(row["split"], Path(row["model"]).name): row["log_loss"]["value"] for row in report.rows}
-    fusion, known = rows["valid", "fusion"], rows["valid", base.name]
+    fusion, known = rows["valid", "fusion"], rows["valid", base]
     print(f"nats a character, validation: fusion {fusion:.3f}, base {known:.3f}, difference {fusion - known:+.3f}")
+    sys.stdout.flush()
 
 
 def shown(title: str, report: Any) -> None:
