@@ -31,7 +31,7 @@ from transfuse.fusing import engine, record
 from transfuse.fusing.accepting import best_of
 from transfuse.fusing.members import Members, answers, one_model, open_members
 from transfuse.fusing.outputs.blending import Array, Blend, blended
-from transfuse.fusing.outputs.methods import LEARNT, METHODS
+from transfuse.fusing.outputs.methods import GIVEN, LEARNT, METHODS
 from transfuse.fusing.placing import alone, require_free
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.predicting.folder import DOCUMENT, TENSORS
@@ -100,7 +100,7 @@ def _checked(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options that the method has, of the kinds that its signature says."""
     function = resolve(METHODS, method, "method of fusing predictions")
     known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    known.remove("seed")
+    known = [name for name in known if name not in GIVEN]
     for name in options:
         if name not in known:
             raise unknown(f"option of '{method}'", name, known)
@@ -159,13 +159,14 @@ def _learnt(
     fold_N = _folds(p_MNC, valid, kind, seed)
     z_NC = np.zeros(p_MNC.shape[1:])
     for fold in range(int(fold_N.max()) + 1):
-        rest, here = (fold_N != fold, fold_N == fold) if fold_N.max() else (fold_N == 0, fold_N == 0)
-        found = function(p_MNC[:, rest], targets[rest], kind, seed=seed, **options)
-        z_NC[here] = blended(found, p_MNC[:, here], kind)
+        rest = fold_N != fold
+        groups = None if valid.groups is None else [valid.groups[n] for n in np.flatnonzero(rest)]
+        found = function(p_MNC[:, rest], targets[rest], kind, seed=seed, groups=groups, **options)
+        z_NC[~rest] = blended(found, p_MNC[:, ~rest], kind)
     warmth = temperature(z_NC, targets, kind)
     held = _assessment(members, valid, activated(z_NC, kind, temperature=warmth))
     return _Learnt(
-        blend=function(p_MNC, targets, kind, seed=seed, **options), held=held, temperature=warmth
+        blend=function(p_MNC, targets, kind, seed=seed, groups=valid.groups, **options), held=held, temperature=warmth
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from transfuse.core.tables import resolve
 from transfuse.fusing.outputs.average import average
 from transfuse.fusing.outputs.blending import Blend, blended, side_by_side
 from transfuse.fusing.outputs.caruana import caruana
-from transfuse.fusing.outputs.methods import LEARNT, METHODS
+from transfuse.fusing.outputs.methods import GIVEN, LEARNT, METHODS
 from transfuse.fusing.outputs.stacking import stacking
 
 
@@ -38,7 +38,7 @@ def test_the_contract_of_a_method(name, kind):
     p_MNC, y_N = answers()
     targets = y_N if kind == "single-label" else np.eye(3, dtype=np.float32)[y_N]
     parameters = inspect.signature(method).parameters
-    assert list(parameters)[:4] == ["p_MNC", "targets", "kind", "seed"] and name in LEARNT
+    assert list(parameters)[:5] == ["p_MNC", "targets", "kind", *GIVEN] and name in LEARNT
     blend = method(p_MNC, targets, kind, seed=0)
     z_NC = blended(blend, p_MNC, kind)
     assert z_NC.shape == (60, 3) and np.isfinite(z_NC).all()

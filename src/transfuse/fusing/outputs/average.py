@@ -15,7 +15,13 @@ from transfuse.fusing.outputs.blending import Array, Blend
 
 
 def average(
-    p_MNC: Array, targets: np.ndarray, kind: Kind, *, seed: int = 0, weight: Sequence[float] | float = 1.0
+    p_MNC: Array,
+    targets: np.ndarray,
+    kind: Kind,
+    *,
+    seed: int = 0,
+    groups: Sequence[str] | None = None,
+    weight: Sequence[float] | float = 1.0,
 ) -> Blend:
     """Shares in proportion to `weight`: one number, or one for each member; none below 0, and not all 0."""
     weight_M = np.full(len(p_MNC), float(weight)) if isinstance(weight, int | float) else np.array(weight, float)

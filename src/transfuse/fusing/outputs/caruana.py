@@ -7,7 +7,7 @@ determined; the default loss is the log-loss, which is smoother than accuracy on
 Letters: M members, N examples, C classes, B bags.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -27,6 +27,7 @@ def caruana(
     kind: Kind,
     *,
     seed: int = 0,
+    groups: Sequence[str] | None = None,
     rounds: int = 50,
     initial: int = 1,
     bags: int = 1,
@@ -40,6 +41,7 @@ def caruana(
         targets: Of these examples.
         kind: Of the task; numbers are judged by their mean squared error.
         seed: Of the bags.
+        groups: Not asked: nothing is held out here.
         rounds: Members taken at most, those of the start included.
         initial: Best members to start with.
         bags: More than one: the climb is repeated, each time among a part of the members, and the shares are averaged.

@@ -5,6 +5,7 @@ Witten, "Issues in stacked generalization", JAIR 10, 1999. The head and the stre
 `probing.heads.fit_head`'s. Letters: M members, N examples, C classes.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -20,9 +21,13 @@ def stacking(
     kind: Kind,
     *,
     seed: int = 0,
+    groups: Sequence[str] | None = None,
     head: Literal["auto", "logistic", "ridge"] = "auto",
 ) -> Blend:
-    """The head on M·C numbers of an example; `head` says how it is fitted (numbers: always ridge)."""
+    """The head on M·C numbers of an example.
+
+    `head` says how it is fitted (numbers: always ridge), `groups` which examples never lie in two folds.
+    """
     fitted = fit_head(
         side_by_side(p_MNC, kind),
         targets,
@@ -30,6 +35,7 @@ def stacking(
         method="ridge" if kind == "regression" else head,
         classes=p_MNC.shape[2],
         seed=seed,
+        groups=groups,
     )
     # by its temperature, so that heads of different folds mean the same by their logits
     weight_CX, bias_C = fitted.weight_CD / fitted.temperature, fitted.bias_C / fitted.temperature
