@@ -1,7 +1,7 @@
 """When fusing pays, and when it is refused.
 
-    python benchmarks/fusing_proof.py hands DATA --work WORK          (class folders: DATA/train, DATA/test)
-    python benchmarks/fusing_proof.py titles TEXTGENRNN --work WORK   (base.hdf5, four fine-tunes, vocab.json, titles/)
+    python benchmarks/fusing_proof.py hands DATA --work WORK [--family recipes]   (class folders: DATA/train, DATA/test)
+    python benchmarks/fusing_proof.py titles TEXTGENRNN --work WORK [--domain NAME]   (its weights, vocab.json, titles/)
 
 `hands`: short fine-tunes of the built-in source on photographs of hands, a family of six recipes (rate, seed,
 augmentation) or of six runs of nearly one (seed, two rates), and their soups, each against the best single one: on
@@ -141,7 +141,7 @@ DOMAINS = {
     "reddit_rarepuppers_politics": "reddit_rarepuppers_politics_2000.txt",
     "reddit_legaladvice_relationshipadvice": "reddit_relationshipadvice_legaladvice_2000.txt",
 }
-TITLES, POSITIONS = 400, 4
+TITLES, POSITIONS = 400, 2
 """Titles of a task, half of them for the validation split, and positions of each."""
 
 
@@ -225,14 +225,14 @@ def positions(folder: Path, domains: Sequence[str], vocabulary: dict[str, int], 
     )  # fmt: skip
 
 
-def titles(folder: Path, work: Path) -> None:
+def titles(folder: Path, work: Path, only: Sequence[str]) -> None:
     """Merging four fine-tunes of one base, on each of their domains and on all together."""
     vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
     named = {number: character for character, number in vocabulary.items()}
     classes = tuple(named.get(number, "nothing") for number in range(465))
     paths = saved_models(folder, work, classes)
     base, tuned = paths["base"], [paths[domain] for domain in DOMAINS]
-    for domains in (*((domain,) for domain in DOMAINS), tuple(DOMAINS)):
+    for domains in [(domain,) for domain in only] or [tuple(DOMAINS)]:
         task = positions(folder, domains, vocabulary, classes)
         given: dict[str, dict[str, Any]] = {
             "task arithmetic, lambda 0.25": {"method": "task_arithmetic", "scale": 0.25},
@@ -277,6 +277,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--source", default="builtin")
+    parser.add_argument("--domain", choices=list(DOMAINS), action="append", default=[], help="Without: all together.")
     parser.add_argument("--family", choices=list(FAMILIES), default="seeds")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -284,7 +285,7 @@ def main() -> None:
     if given.what == "hands":
         hands(given.data, given.work, given.source, given.family)
     else:
-        titles(given.data, given.work)
+        titles(given.data, given.work, given.domain)
 
 
 if __name__ == "__main__":

@@ -141,6 +141,7 @@ def test_a_search_ends_in_a_model_that_the_other_half_judges(colours, photos, tm
     torch.testing.assert_close(
         model.network.head.weight, weights[0] * (RIGHT + WRONG) + weights[1] * (RIGHT - 0.5 * WRONG)
     )
+    assert model.temperature != 1.0  # the parents'; fitted where the search was
     valid = next(row for row in report.rows if row["split"] == "valid")
     assert valid["accuracy"]["n"] < len(task.splits["valid"])
 

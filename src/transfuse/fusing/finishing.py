@@ -33,6 +33,8 @@ def as_saved(
     model, parents = as_model(recipe, work / "result" / engine.SINGLE, models, seconds=seconds, trust_code=trust_code)
     kept = True
     if found is not None:
+        if found.temperature is not None:
+            model = replace(model, temperature=found.temperature)
         rivals = {path: load(path, trust_code=trust_code) for path in found.rivals if path not in parents}
         report = replace(
             report, summary=(*found.summary, *report.summary), sections=(*found.sections, *report.sections)

@@ -45,6 +45,8 @@ class Tuned:
     """All saved Models that the result must beat."""
     anew: bool
     """Whether statistics of batch normalisation are to be estimated anew."""
+    temperature: float | None = None
+    """Of the result, where a search has found it; otherwise the mean of the parents'."""
     sections: tuple[Section, ...] = ()
     summary: tuple[str, ...] = ()
 
@@ -85,6 +87,7 @@ def tuned(
         task=replace(task, splits={**task.splits, "valid": judged_on}),
         rivals=rivals,
         anew=anew,
+        temperature=found.worth.temperature,
         sections=(_section(found, PRIMARY[task.kind]),),
         summary=(sentence,),
     )
@@ -128,6 +131,7 @@ def _judge(
         return Worth(
             metric=sign * found[primary],
             likelihood=-found["rmse" if model.kind == "regression" else "log_loss"],
+            temperature=warmth,
         )
 
     return judge

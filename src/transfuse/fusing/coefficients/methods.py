@@ -32,6 +32,8 @@ class Worth:
     """The task's primary metric; of an error its negative."""
     likelihood: float
     """Mean log-likelihood at the best temperature; of numbers the negative error. Smoother than the metric."""
+    temperature: float = 1.0
+    """That temperature."""
 
 
 Judge = Callable[[Recipe], Worth]
@@ -46,3 +48,5 @@ class Searched:
     """One for each trial: what was tried, and what it was worth."""
     found: str
     """The best, in words."""
+    worth: Worth
+    """What the recipe is worth."""

@@ -30,7 +30,7 @@ def soup(recipe: Recipe, judge: Judge, *, trials: int, seed: int, run: Run) -> S
         rows.append(row({"parents": _names([*kept, parts[m]])}, tried))
         if tried.metric > best.metric:
             kept, best = [*kept, parts[m]], tried
-    return Searched(recipe=_of(recipe, kept), rows=tuple(rows), found=_names(kept))
+    return Searched(recipe=_of(recipe, kept), rows=tuple(rows), found=_names(kept), worth=best)
 
 
 def _of(recipe: Recipe, parts: Sequence[Part]) -> Recipe:

@@ -34,7 +34,8 @@ def tried(
     attempts = [attempt for attempt in found.attempts if tuple(attempt.options.values()) in worths]
     rows = [row(attempt.options, worths[tuple(attempt.options.values())]) for attempt in attempts]
     best = ", ".join(f"{name} = {value:.3g}" for name, value in zip(space, numbers(found.best.options), strict=True))
-    return Searched(recipe=made(found.best.options), rows=tuple(rows), found=best)
+    worth = worths[tuple(found.best.options.values())]
+    return Searched(recipe=made(found.best.options), rows=tuple(rows), found=best, worth=worth)
 
 
 def numbers(options: Options) -> list[float]:
