@@ -105,7 +105,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, tiny_networks: dict[str, Path
 
 
 def test_the_readme_has_what_is_tested_here():
-    assert len(COMMANDS) == 20 and len(MAKE) == 2 and len(blocks("python")) == 1
+    assert len(COMMANDS) == 21 and len(MAKE) == 2 and len(blocks("python")) == 1
     assert len(COMMANDS) + len(MAKE) == len(lines())
 
 

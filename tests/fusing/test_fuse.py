@@ -12,14 +12,10 @@ from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
 from transfuse.core.errors import BudgetError, StorageError, UnknownName, UnsafeFile, UsageError, WeightsError
-from transfuse.core.nouns import Model, Preprocessing, Step
 from transfuse.core.runs import Run
 from transfuse.fusing.fuse import fuse
 from transfuse.fusing.verify import verify
 from transfuse.predicting.folder import load
-from transfuse.sources.functions import builder_of
-from transfuse.sources.network import Network, new_head
-from transfuse.sources.opening import rebuild
 from transfuse.tasks.opening import open_task
 
 SHAPES = {
@@ -284,43 +280,14 @@ def test_the_preflight_writes_nothing(family, tmp_path):
         fuse(family["a"], family["b"], method="ties", out=None)
 
 
-CODE = """
-from torch import nn
-
-
-def means():
-    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Identity(), nn.BatchNorm1d(3))
-"""
-
-
-@pytest.fixture
-def colours(tmp_path):
-    """A function from a head's matrix to a saved Model that judges pictures by their mean colours."""
-    (tmp_path / "nets.py").write_text(CODE)
-    builder = {**builder_of(f"{tmp_path / 'nets.py'}:means", trust_code=True), "input": [3, 8, 8]}
-
-    def make(name, weight):
-        built = Network(rebuild(builder, trust_code=True), new_head(3, 3)).eval()
-        with torch.no_grad():
-            built.head.weight.copy_(torch.as_tensor(weight))
-            built.head.bias.zero_()
-        model = Model(
-            name=name, kind="single-label", classes=("cat", "dog", "eel"), builder=builder, head={"kind": "linear"},
-            preprocessing=Preprocessing(size=(8, 8)), network=built, provenance=Step(verb="transfer", method=name),
-        )  # fmt: skip
-        return model.save(tmp_path / name)
-
-    return make
-
-
 def test_models_fuse_to_a_model_that_is_kept_because_it_is_better(colours, photos, tmp_path):
     right, wrong = torch.eye(3) * 4, torch.tensor([[0.0, 9, -9], [-9, 0, 9], [9, -9, 0]])
-    paths = [colours("one", right + wrong), colours("two", right - wrong)]
+    paths = [colours("one", right + wrong), colours("other", right - wrong)]
     task = open_task(photos, valid=0.4, test=0.2)
     report = fuse(*paths, out=tmp_path / "out", on=task, force=True, trust_code=True)
     assert report.summary[0] == "The fusion is kept."
     model = load(tmp_path / "out", trust_code=True)
-    assert [step.method for step in model.provenance.inputs] == ["one", "two"]
+    assert [step.method for step in model.provenance.inputs] == ["one", "other"]
     assert model.metrics["test"]["accuracy"]["value"] == 1.0
     norm = model.network.get_submodule("body.3")
     assert norm.running_mean.abs().max() > 0.1 and not norm.training  # estimated anew: it was 0

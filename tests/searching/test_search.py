@@ -167,7 +167,20 @@ def test_strategies_of_another_form_are_refused(wrong):
 def test_unknown_names_are_explained():
     with pytest.raises(UnknownName, match="Did you mean 'halving'"):
         Strategy(trials=1, pruner="halfing")
-    with pytest.raises(UnknownName, match="Known: random, tpe"):
+    with pytest.raises(UnknownName, match="Known: cmaes, random, tpe"):
         Strategy(trials=1, sampler="grid")
     with pytest.raises(UnknownName, match="Did you mean 'rate'"):
         search(score, SPACE, Strategy(trials=1), first=[{"rat": 1e-3}])
+
+
+def test_cmaes_climbs_repeats_itself_and_stays_in_memory(tmp_path):
+    space = {name: Real(low=0.0, high=1.0) for name in "abcd"}
+
+    def bowl(options, effort, report):
+        return -sum((value - 0.3) ** 2 for value in options.values())
+
+    found = [search(bowl, space, Strategy(trials=120, sampler="cmaes", seed=3)) for _ in range(2)]
+    chance = search(bowl, space, Strategy(trials=120, sampler="random", seed=3))
+    assert found[0].best.score > -1e-3 > chance.best.score and in_short(found[0]) == in_short(found[1])
+    with pytest.raises(UsageError, match="in memory"):
+        search(bowl, space, Strategy(trials=2, sampler="cmaes"), run=Run(checkpoints=tmp_path))

@@ -1,10 +1,12 @@
-"""transfuse fuse: the weights of several models into one."""
+"""transfuse fuse: the weights of several models into one, or their predictions."""
 
 from typing import Any
 
 import click
 
 from transfuse.cli import shared
+from transfuse.core.errors import UsageError
+from transfuse.core.runs import Run
 
 _SETTINGS = ("weight", "density", "epsilon", "gamma")
 
@@ -13,7 +15,12 @@ _SETTINGS = ("weight", "density", "epsilon", "gamma")
 @click.argument("parents", nargs=-1, type=click.Path())
 @click.option("--out", help="Folder of the result; without it, the preflight only.")
 @click.option("--base", type=click.Path(), help="What the parents were fine-tuned from.")
-@click.option("--method", default="linear", show_default=True, help="linear, slerp, task_arithmetic, ties, ...")
+@click.option(
+    "--method",
+    default="linear",
+    show_default=True,
+    help="linear, slerp, task_arithmetic, ties, greedy_soup, ...; of predictions average, caruana, stacking.",
+)
 @click.option("--recipe", type=click.Path(), help="mergekit's YAML, instead of all of these.")
 @click.option("--on", type=click.Path(), help="Labelled examples: keep the result only if it beats its parents.")
 @click.option(
@@ -23,6 +30,13 @@ _SETTINGS = ("weight", "density", "epsilon", "gamma")
     show_default=True,
     help="Bring saved models that were trained apart into one order of units first.",
 )
+@click.option("--target", multiple=True, help="Target column of a table given by --on; again for more columns.")
+@click.option(
+    "--search",
+    type=click.Choice(["alpha", "lambda", "layers", "soup"]),
+    help="Search coefficients on half of the validation examples of --on; the other half judges.",
+)
+@click.option("--trials", type=int, help="Of the search.")
 @click.option("--weight", type=float, multiple=True, help="Once for all parents, or once for each.")
 @click.option("--density", type=float, multiple=True, help="0..1: share of the differences kept; once or for each.")
 @click.option("--epsilon", type=float, multiple=True, help="Of della; once or for each.")
@@ -41,15 +55,31 @@ _SETTINGS = ("weight", "density", "epsilon", "gamma")
 @click.option("--trust-code", is_flag=True, help="Open models that were built by the user's own function.")
 @shared.as_format
 def command(parents: tuple[str, ...], settings: tuple[str, ...], form: str, quiet: bool, **options: Any) -> None:
-    """Merge the weights of PARENTS (files, folders, saved models), file to file in constant memory."""
+    """Merge PARENTS into one model.
+
+    Weights (files, folders, saved models of one architecture) are merged file to file in constant memory; predictions
+    are those of saved models of any architecture, which become one model that asks them all.
+    """
     with shared.running(quiet=quiet) as run:
         from transfuse.fusing.fuse import fuse
 
         own = {name: _listed(options.pop(name)) for name in _SETTINGS}
         own |= {name: options.pop(name) for name in ("scale", "t")}
         given = {**shared.given(own), **shared.assignments(settings)}
+        options["on"] = _task(options["on"], options.pop("target"), run)
         report = fuse(*parents, run=run, command=shared.command_line(), **options, **given)
     shared.show_report(report, form)
+
+
+def _task(on: str | None, target: tuple[str, ...], run: Run) -> Any:
+    """The task of `--on` and its target columns; without these the path."""
+    if not target:
+        return on
+    if on is None:
+        raise UsageError("`--target` must go with --on, labelled examples, but is given alone.")
+    from transfuse.tasks.opening import open_task
+
+    return open_task(on, target=list(target), seed=0, run=run)
 
 
 def _listed(values: tuple[float, ...]) -> float | list[float] | None:

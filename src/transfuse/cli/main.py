@@ -13,7 +13,7 @@ COMMANDS = {
     "fit": ("transfuse.cli.fit:command", "The best model for your labelled examples, within a budget, with proof."),
     "rank": ("transfuse.cli.rank:command", "Which of these sources to start from, for your labelled examples."),
     "transfer": ("transfuse.cli.transfer:command", "Adapt exactly this source in exactly this way."),
-    "fuse": ("transfuse.cli.fuse:command", "The weights of several models into one, file to file."),
+    "fuse": ("transfuse.cli.fuse:command", "Several models into one: their weights, or their predictions."),
     "verify": ("transfuse.cli.verify:command", "Whether a fused model and its parents are as they were."),
     "update": ("transfuse.cli.update:command", "More examples into a saved probe, at once and exactly."),
     "forget": ("transfuse.cli.forget:command", "Examples out of a saved probe, as if it had never learnt them."),

@@ -117,7 +117,16 @@ class TablePreprocessing:
     """Their numbers stand behind those of the columns."""
 
 
-AnyPreprocessing = Preprocessing | TextPreprocessing | TablePreprocessing
+@dataclass(frozen=True, kw_only=True)
+class JointPreprocessing:
+    """One example prepared in several ways side by side: that of each member of an ensemble."""
+
+    views: tuple["AnyPreprocessing", ...]
+    """All of one modality, no two alike."""
+    known: bool = True
+
+
+AnyPreprocessing = Preprocessing | TextPreprocessing | TablePreprocessing | JointPreprocessing
 
 
 @dataclass(frozen=True, kw_only=True)

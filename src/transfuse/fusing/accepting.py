@@ -7,7 +7,6 @@ kept and for what it was compared with.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from transfuse.core.nouns import Model, Report, Section, Task
 from transfuse.core.runs import Run
@@ -15,32 +14,33 @@ from transfuse.evaluating.assessing import Assessment, assess, plain_row, split_
 from transfuse.evaluating.compare import difference, in_words
 from transfuse.fusing.models import with_statistics
 from transfuse.measuring.metrics import PRIMARY
-from transfuse.tasks.opening import open_task
 
 
 def accepted(
-    model: Model, parents: Mapping[str, Model], on: Any, report: Report, *, run: Run
+    model: Model, parents: Mapping[str, Model], task: Task, report: Report, *, anew: bool, run: Run
 ) -> tuple[Model, Report, bool, int]:
     """What is kept, the report with the proof, whether that is the fusion, and on how many examples batch statistics
-    were estimated anew. Raises `UsageError` for a task of other classes."""
-    task = on if isinstance(on, Task) else open_task(on, seed=0, run=run)
+    were estimated anew (`anew`). Raises `UsageError` for a task of other classes."""
     split_of(task, "valid", model)
-    seen = with_statistics(model, task)
+    seen = with_statistics(model, task) if anew else 0
     judged = {name: assess(one, task.splits["valid"], run=run) for name, one in (("fusion", model), *parents.items())}
-    best = _best(judged)
+    best = best_of(judged)
     gap = difference(judged["fusion"], judged[best])
     kept = gap["low"] > 0
-    sentence = in_words("The fusion", f"its best parent '{best}'", PRIMARY[model.kind], gap) + " [validation split]"
+    named = ("The fusion", f"its best parent '{best}'", PRIMARY[model.kind])
+    sentence = in_words(*named, gap) + " [validation split]"
     verdict = "The fusion is kept." if kept else f"The fusion is refused: what is saved is its best parent, '{best}'."
     chosen = model if kept else parents[best]
     rows = [plain_row(name, found, split="valid") for name, found in judged.items()]
-    rows += _tested(task, {"fusion": model, best: parents[best]}, run)
-    measured = assess(chosen, task.splits["test" if "test" in task.splits else "valid"], run=run)
+    tested = _tested(task, {"fusion": model, best: parents[best]}, run)
+    rows += [plain_row(name, found, split="test") for name, found in tested.items()]
+    told_of_test = [in_words(*named, difference(tested["fusion"], tested[best])) + " [test split]"] if tested else []
+    measured = (tested or judged)["fusion" if kept else best]
     told = replace(
         report,
         columns=tuple(rows[0]),
         rows=tuple(rows),
-        summary=(verdict, sentence, *_anew(seen), *report.summary),
+        summary=(verdict, sentence, *told_of_test, *_anew(seen), *report.summary),
         sections=(_fates(report), *report.sections),
         warnings=(*report.warnings, *task.warnings),
     )
@@ -48,7 +48,7 @@ def accepted(
     return replace(chosen, metrics=metrics), told, kept, seen
 
 
-def _best(judged: Mapping[str, Assessment]) -> str:
+def best_of(judged: Mapping[str, Assessment]) -> str:
     """The parent that is best on the examples; by paired differences, so that smaller may be better."""
     names = [name for name in judged if name != "fusion"]
     best = names[0]
@@ -62,10 +62,10 @@ def _anew(seen: int) -> list[str]:
     return [f"The statistics of batch normalisation were estimated anew on {seen} training examples."] if seen else []
 
 
-def _tested(task: Task, models: Mapping[str, Model], run: Run) -> list[dict[str, Any]]:
+def _tested(task: Task, models: Mapping[str, Model], run: Run) -> dict[str, Assessment]:
     if "test" not in task.splits:
-        return []
-    return [plain_row(name, assess(one, task.splits["test"], run=run), split="test") for name, one in models.items()]
+        return {}
+    return {name: assess(one, task.splits["test"], run=run) for name, one in models.items()}
 
 
 def _fates(report: Report) -> Section:

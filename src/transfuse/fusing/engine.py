@@ -171,6 +171,20 @@ def _written(
     return found
 
 
+def in_memory(recipe: Recipe, plan: Plan) -> dict[str, np.ndarray]:
+    """The bytes of every tensor as they would be written, for trials whose result is not kept."""
+    files, found = Files(), {}
+    try:
+        with _prepared(recipe, plan):
+            survey = _survey(recipe, plan, files, 1)
+            for work in plan.works:
+                blocks = [block.copy() for block in _blocks(recipe, work, streams_of(work, files), survey)]
+                found[work.name] = np.concatenate(blocks) if blocks else np.zeros(0, np.uint8)
+    finally:
+        files.close()
+    return found
+
+
 def _survey(recipe: Recipe, plan: Plan, files: Files, threads: int) -> Survey | None:
     """The thresholds of a method that trims over the whole model."""
     works = [work for work in plan.works if work.fate == "merged" and work.options.get("trim") == "model"]

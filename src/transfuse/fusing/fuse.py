@@ -1,34 +1,38 @@
-"""The door of the room: checkpoints to one checkpoint, saved Models to one saved Model, safely and with a record."""
+"""The door of the room: checkpoints to one checkpoint, saved Models to one saved Model, safely and with a record.
 
-import json
+Weights are merged here; predictions in `ensembling.py`; coefficients are searched in `tuning.py`.
+"""
+
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, Any
 
 from transfuse.core import atomic
-from transfuse.core.errors import StorageError, UsageError, WeightsError
+from transfuse.core.errors import UsageError, WeightsError
 from transfuse.core.nouns import Report
 from transfuse.core.runs import Run
 from transfuse.core.tables import chosen
 from transfuse.fusing import engine, record
 from transfuse.fusing.checkpoints import Checkpoint, open_checkpoint
+from transfuse.fusing.coefficients.methods import SEARCHES
 from transfuse.fusing.copying import copy_beside
 from transfuse.fusing.kinship import Kinship, kinships, require_related
-from transfuse.fusing.pieces import digest_of
-from transfuse.fusing.planning import Plan, planned
+from transfuse.fusing.outputs.methods import METHODS as OUTPUTS
+from transfuse.fusing.placing import alone, require_free
+from transfuse.fusing.planning import Missing, Plan, planned
 from transfuse.fusing.recipes import Recipe, read_recipe, recipe_of
 from transfuse.fusing.telling import needs, told
 from transfuse.fusing.weights.methods import METHODS, Compat
 from transfuse.reporting.files import save_report
-from transfuse.weights.headers import read_header
 
+if TYPE_CHECKING:
+    from transfuse.fusing.tuning import Tuned
+
+_SOUP = "greedy_soup"
 SHARD = 5_000_000_000
 """Bytes of the largest file of the result."""
 
@@ -66,7 +70,9 @@ def fuse(
     dtype: str | None = None,
     seed: int = 0,
     compat: Compat | None = None,
-    missing: str = "refuse",
+    search: str | None = None,
+    trials: int | None = None,
+    missing: Missing = "refuse",
     force: bool = False,
     replace: bool = False,
     threads: int | None = None,
@@ -76,21 +82,26 @@ def fuse(
     command: str = "",
     **options: Any,
 ) -> Report:
-    """Merge the weights of several checkpoints into one, file to file.
+    """Merge the weights of several checkpoints into one, file to file, or the predictions of several Models.
 
     Args:
-        parents: Files or folders of weights, or saved Models, of one architecture.
+        parents: Files or folders of weights, or saved Models, of one architecture; for predictions Models of any.
         out: Folder of the result; None only looks (preflight), and writes nothing.
         base: What the parents were fine-tuned from, for the methods that want it.
-        method: A name in `fusing.weights.methods.METHODS`.
+        method: A name in `fusing.weights.methods.METHODS`; `greedy_soup`, which is linear with search=soup; or one
+            in `fusing.outputs.methods.METHODS`, which fuse predictions.
         recipe: mergekit's YAML, instead of parents, base, method and options.
         on: Labelled examples: batch statistics are estimated anew, and the result is kept only if it beats its parents.
+            A task, or what one can be opened from.
         align: Bring parents that were trained apart into one order of units first: by their `weights`, or by their
             `activations` on the examples.
         statistics: A file for each parent with its Fisher information or its Gram matrices.
         dtype: Of the result; by default that of the parents.
         seed: Of random masks.
         compat: `published` definitions, or `mergekit`'s.
+        search: Coefficients are searched on one half of the validation examples of `on`, and the result judged on the
+            other: `alpha`, `lambda`, `layers` or `soup` (see `fusing.coefficients`).
+        trials: Of the search; by default what suits it.
         missing: A tensor that a parent lacks: `refuse`, `copy` it from who has it, or `drop` it.
         force: Merge unrelated parents too.
         replace: Replace a folder that is there.
@@ -104,20 +115,68 @@ def fuse(
     Raises:
         UsageError, UnknownName, WeightsError, StorageError, BudgetError: See their docstrings.
     """
+    if recipe is None and method in OUTPUTS:
+        _require_plain(method, base=base, statistics=statistics, dtype=dtype, compat=compat, search=search)
+        from transfuse.fusing.ensembling import ensembled
+
+        return ensembled(
+            parents, out=out, method=method, on=on, options=options, seed=seed, replace=replace,
+            trust_code=trust_code, run=run, command=command,
+        )  # fmt: skip
+    if method == _SOUP and recipe is None:
+        method, search = "linear", search or "soup"
+    _require_searchable(search, trials, on)
     read = _recipe(parents, recipe, base, method, options, statistics, dtype=dtype, seed=seed, compat=compat)
     if align != "none":
         from transfuse.fusing.alignment.parents import to_align
 
         read, on = to_align(read, align, on, run)
-    order = _preflight(read, on, missing=missing, force=force, threads=threads, command=command, trust_code=trust_code)
+    known: dict[str, Any] = {
+        "missing": missing, "force": force, "threads": threads, "command": command, "trust_code": trust_code
+    }  # fmt: skip
+    order = _preflight(read, on, **known)
     if on is not None and not order.models:
         raise UsageError("`on` must go with saved Models, but the parents are bare weights, which cannot be asked.")
     if out is None:
         return _told(order)
     folder = Path(out)
-    _require_free(folder, order, replace)
-    with _alone(folder):
-        return _carried_out(order, folder, on=on, shard_bytes=shard_bytes, trust_code=trust_code, run=run)
+    require_free(folder, [c.path for c in order.checkpoints.values()], order.needed["disk"], replace)
+    with alone(folder):
+        found = None
+        if on is not None:
+            from transfuse.fusing.tuning import tuned
+
+            found = tuned(
+                read,
+                order.checkpoints,
+                on,
+                search=search,
+                trials=trials,
+                missing=missing,
+                trust_code=trust_code,
+                run=run,
+            )
+            if found.recipe is not read:
+                order = _preflight(found.recipe, on, **{**known, "force": True})
+        return _carried_out(order, folder, found=found, shard_bytes=shard_bytes, trust_code=trust_code, run=run)
+
+
+def _require_plain(method: str, **given: Any) -> None:
+    """Raise `UsageError` for what only weights have."""
+    wrong = next((name for name, value in given.items() if value), None)
+    if wrong is not None:
+        raise UsageError(
+            f"`{wrong}` is for methods that merge weights, but `{method}` fuses predictions. Leave it out."
+        )
+
+
+def _require_searchable(search: str | None, trials: int | None, on: Any) -> None:
+    if search is None and trials is not None:
+        raise UsageError("`trials` must go with a `search`, but there is none.")
+    if search is not None:
+        chosen("search", search, SEARCHES)
+        if on is None:
+            raise UsageError(f"A search ({search}) must be given `on` (--on), labelled examples, but has none.")
 
 
 def _recipe(
@@ -133,7 +192,7 @@ def _recipe(
         if not parents:
             raise UsageError("`fuse` must be given parents, or a recipe, but has neither.")
         known["compat"] = known["compat"] or "published"
-        chosen("method of fusing weights", method, METHODS)
+        chosen("method of fusing", method, (*METHODS, _SOUP, *OUTPUTS))
         return recipe_of(parents, base=base, method=method, options=options, statistics=statistics, **known)
     if parents or base or options or statistics:
         raise UsageError("A recipe must say everything about the fusion: give no parents, base or options beside it.")
@@ -151,7 +210,7 @@ def _told(order: _Order, found: Sequence[str] = ()) -> Report:
 
 
 def _preflight(
-    recipe: Recipe, on: Any, *, missing: str, force: bool, threads: int | None, command: str, trust_code: bool
+    recipe: Recipe, on: Any, *, missing: Missing, force: bool, threads: int | None, command: str, trust_code: bool
 ) -> _Order:
     """Everything that can be known from headers and samples, before anything is written."""
     chosen("way with missing tensors", missing, ("refuse", "copy", "drop"))
@@ -173,7 +232,7 @@ def _preflight(
         from transfuse.fusing.alignment.parents import aligned_parents
 
         checkpoints, alignment = aligned_parents(recipe, checkpoints, on, trust_code=trust_code)
-    plan = planned(recipe, checkpoints, {path: open_checkpoint(path) for path in given}, missing=missing)  # type: ignore[arg-type]
+    plan = planned(recipe, checkpoints, {path: open_checkpoint(path) for path in given}, missing=missing)
     related: list[Kinship] = []
     if len(recipe.slices) == 1 and len(parts) + (recipe.base is not None) > 1:
         count = max((len(work.entries) for work in plan.works if work.fate == "merged"), default=0)
@@ -199,45 +258,9 @@ def _named(recipe: Recipe, count: int) -> list[str]:
     return paths[:count]
 
 
-def _require_free(folder: Path, order: _Order, replace: bool) -> None:
-    """Raise before work of which the result could not be written, or would destroy a parent."""
-    target = folder.resolve()
-    for checkpoint in order.checkpoints.values():
-        parent = checkpoint.path.resolve()
-        if target == parent or target in parent.parents or parent in target.parents:
-            raise UsageError(f"`out` must be another folder than its parents, but is '{folder}'. Choose a new one.")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        ours = (folder / record.RECORD).is_file() or (folder / "model.json").is_file()
-        if not (replace and ours):
-            raise UsageError(
-                f"'{folder}' must be new, but exists. Choose another, or replace an older result (replace)."
-            )
-    atomic.require_writable(folder)
-    free = shutil.disk_usage(target.parent).free
-    if free < order.needed["disk"]:
-        raise StorageError(
-            f"The result takes {order.needed['disk'] / 1e9:.1f} GB, but '{target.parent}' has {free / 1e9:.1f} GB left."
-            " Free some space or choose another disk."
-        )
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Only one run writes into a folder."""
-    target = folder.resolve()
-    lock = FileLock(target.parent / f".{target.name}.fusing.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UsageError(f"Another run is writing '{folder}'. Wait for it, or choose another folder.") from None
-    try:
-        yield
-    finally:
-        lock.release()
-        Path(lock.lock_file).unlink(missing_ok=True)
-
-
-def _carried_out(order: _Order, folder: Path, *, on: Any, shard_bytes: int, trust_code: bool, run: Run) -> Report:
+def _carried_out(
+    order: _Order, folder: Path, *, found: "Tuned | None", shard_bytes: int, trust_code: bool, run: Run
+) -> Report:
     """Merge into a hidden folder beside the target, finish there, and put it in place."""
     started = time.monotonic()
     target = folder.resolve()
@@ -252,13 +275,18 @@ def _carried_out(order: _Order, folder: Path, *, on: Any, shard_bytes: int, trus
     if record.stamps(order.checkpoints) != before:
         shutil.rmtree(work, ignore_errors=True)
         raise WeightsError("A parent was changed while it was read, so the result was thrown away. Run it again.")
-    found = [f"Written to {folder}; seed {order.recipe.seed}, definitions as {order.recipe.compat}."]
-    found += [f"{resumed} tensors were taken over from a run that was stopped."] if resumed else []
-    report = _told(order, found)
+    lines = [f"Written to {folder}; seed {order.recipe.seed}, definitions as {order.recipe.compat}."]
+    lines += [f"{resumed} tensors were taken over from a run that was stopped."] if resumed else []
+    report = _told(order, lines)
     written = record.document(order.recipe, order.plan, order.checkpoints, results)
     result = work / "result"
     if order.models:
-        report = _as_model(order, report, written, work, on=on, started=started, trust_code=trust_code, run=run)
+        from transfuse.fusing.finishing import as_saved
+
+        report = as_saved(
+            order.recipe, order.models, report, written, work, found=found, alignment=order.alignment,
+            seconds=time.monotonic() - started, trust_code=trust_code, run=run,
+        )  # fmt: skip
         result = work / "saved"
     else:
         _beside(order, result, report, written)
@@ -273,57 +301,5 @@ def _beside(order: _Order, result: Path, report: Report, written: Mapping[str, A
     if origin not in order.checkpoints:
         raise UsageError(f"`tokenizer_source` must be one of the parents, but is '{origin}'.")
     copy_beside(order.recipe, order.checkpoints[origin], result)
-    _write_record(result, written)
+    record.write(result, written)
     save_report(report, result / "report.json")
-
-
-def _write_record(result: Path, written: Mapping[str, Any]) -> None:
-    atomic.write_text(result / record.RECORD, json.dumps(written, indent=1, ensure_ascii=False))
-
-
-def _as_model(
-    order: _Order,
-    report: Report,
-    written: Mapping[str, Any],
-    work: Path,
-    *,
-    on: Any,
-    started: float,
-    trust_code: bool,
-    run: Run,
-) -> Report:
-    """The merged tensors as a saved Model in `saved`; on data, the better of it and its best parent."""
-    from transfuse.fusing.models import as_model
-
-    model, parents = as_model(
-        order.recipe,
-        work / "result" / engine.SINGLE,
-        order.models,
-        seconds=time.monotonic() - started,
-        trust_code=trust_code,
-    )
-    kept = True
-    if order.alignment is not None:
-        from transfuse.fusing.alignment.parents import mend, recorded
-
-        mended = mend(model.network, order.alignment)
-        stored = {"parents": record.as_stored(written["parents"])}  # what was merged was in another order
-        written = {**written, **stored, "alignment": {**recorded(order.alignment), "mended": mended}}
-    if on is not None:
-        from transfuse.fusing.accepting import accepted
-
-        model, report, kept, changed = accepted(model, parents, on, report, run=run)
-        written = {**written, "re-estimated": changed}
-    shutil.rmtree(work / "saved", ignore_errors=True)
-    saved = replace(model, report=report).save(work / "saved")
-    if kept:
-        _write_record(saved, _with_result(written, saved))
-    return report
-
-
-def _with_result(written: Mapping[str, Any], result: Path) -> dict[str, Any]:
-    """The record with the digests of the tensors as they were saved: batch statistics may have changed."""
-    saved = {name: digest_of(entry) for name, entry in read_header(result / engine.SINGLE).items()}
-    told_before = written["tensors"]
-    tensors = {name: {**told_before.get(name, {"fate": "copied", "why": ""}), "digest": d} for name, d in saved.items()}
-    return {**written, "tensors": tensors}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import transfuse
-from transfuse.core import digests
+from transfuse.core import atomic, digests
 from transfuse.core.errors import ModelError
 from transfuse.core.provenance import plain
 from transfuse.fusing.checkpoints import Checkpoint, open_checkpoint
@@ -46,6 +46,11 @@ def document(
         },
         "dropped": dict(plan.dropped),
     }
+
+
+def write(folder: Path, document: Mapping[str, Any]) -> None:
+    """Put the record into the folder of the result."""
+    atomic.write_text(folder / RECORD, json.dumps(document, indent=1, ensure_ascii=False))
 
 
 def _inputs(

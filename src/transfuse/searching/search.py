@@ -113,6 +113,8 @@ def search(
         StorageError: The folder cannot be written, or its journal is broken.
     """
     check_space(space)
+    if strategy.sampler == "cmaes" and run.checkpoints is not None:  # Optuna pickles its state into the journal
+        raise UsageError("A search by 'cmaes' must be in memory, but is given a folder. Take 'tpe', or no folder.")
     for options in first:
         check_options(space, options)
     content = {"space": plain(space), "first": plain(first), "identity": plain(identity), "trials": None}

@@ -6,7 +6,7 @@ This runs the user's code, so only with `trust_code`; the place and the digest o
 import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,17 @@ def builder_of(place: str, trust_code: bool) -> dict[str, Any]:
     path = _file_of(code)
     shown = str(path) if code.endswith(".py") else code
     return {"function": f"{shown}:{function}", "digest": digests.of_file(path)}
+
+
+def places_in(builder: Any) -> Iterator[str]:
+    """Every function that a builder names, those of the networks inside others too."""
+    if isinstance(builder, Mapping):
+        if isinstance(builder.get("function"), str):
+            yield builder["function"]
+        builder = list(builder.values())
+    if isinstance(builder, list | tuple):
+        for inside in builder:
+            yield from places_in(inside)
 
 
 def build(builder: Mapping[str, Any], trust_code: bool) -> nn.Module:

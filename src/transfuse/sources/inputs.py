@@ -2,6 +2,7 @@
 
 A batch is float32 (B, c, h, w) of pictures, int64 (B, T) token ids of texts padded with -1, or float32 (B, K) of rows
 with NaN for what is missing. Behind the table lies a file for each modality, with these functions under these names.
+Examples that are prepared in several ways at once lie side by side in one row (`joint_inputs`), whatever the modality.
 Letters: B examples of a batch, c channels, h w pixels, T tokens, K columns.
 """
 
@@ -13,7 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from transfuse.core.nouns import AnyPreprocessing, DataWarning, Modality, Preprocessing, TextPreprocessing
+from transfuse.core.nouns import (
+    AnyPreprocessing,
+    DataWarning,
+    JointPreprocessing,
+    Modality,
+    Preprocessing,
+    TextPreprocessing,
+)
 from transfuse.core.provenance import plain
 
 MODALITIES: Mapping[Modality, str] = {
@@ -22,12 +30,15 @@ MODALITIES: Mapping[Modality, str] = {
     "table": "transfuse.sources.tables.inputs",
 }
 
+_JOINT = "transfuse.sources.joint_inputs"
+
 PADDING = -1
 """Stands in a batch of texts where a text has ended."""
 
 
 def modality_of(preprocessing: AnyPreprocessing) -> Modality:
     """Which kind of data a preprocessing prepares."""
+    preprocessing = _first(preprocessing)
     if isinstance(preprocessing, Preprocessing):
         return "image"
     return "text" if isinstance(preprocessing, TextPreprocessing) else "table"
@@ -63,12 +74,12 @@ def decoded(item: Any, preprocessing: AnyPreprocessing) -> Any:
 
 def expanded(inputs: Any, preprocessing: AnyPreprocessing) -> list[Any]:
     """The single inputs that a user means: a folder stands for the files in it. Raises `DataError` for none."""
-    return _of(preprocessing).expanded(inputs)
+    return _of(_first(preprocessing)).expanded(inputs)
 
 
 def digests_of(items: Sequence[Any], preprocessing: AnyPreprocessing) -> tuple[str, ...]:
     """The digests by which a Task knows these items (`Examples.digests`). Raises `DataError` for an unreadable one."""
-    return _of(preprocessing).digests_of(items)
+    return _of(_first(preprocessing)).digests_of(items)
 
 
 def described(preprocessing: AnyPreprocessing) -> str:
@@ -111,6 +122,8 @@ def _without_places(document: Any) -> Any:
 
 def from_plain(document: Mapping[str, Any], folder: Path | None = None) -> AnyPreprocessing:
     """A preprocessing from its plain form; files that belong to it lie in `folder`."""
+    if "views" in document:
+        return importlib.import_module(_JOINT).from_plain(document, folder)
     modality: Modality = "table" if "columns" in document else "text" if "tokenizer" in document else "image"
     return importlib.import_module(MODALITIES[modality]).from_plain(document, folder)
 
@@ -121,4 +134,13 @@ def written(preprocessing: AnyPreprocessing, folder: Path) -> dict[str, Any]:
 
 
 def _of(preprocessing: AnyPreprocessing) -> Any:
+    if isinstance(preprocessing, JointPreprocessing):
+        return importlib.import_module(_JOINT)
     return importlib.import_module(MODALITIES[modality_of(preprocessing)])
+
+
+def _first(preprocessing: AnyPreprocessing) -> AnyPreprocessing:
+    """One that is not joint: what a joint one says about the data, all of its views say alike."""
+    while isinstance(preprocessing, JointPreprocessing):
+        preprocessing = preprocessing.views[0]
+    return preprocessing

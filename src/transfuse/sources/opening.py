@@ -42,6 +42,7 @@ COMPOSITES = {
     "fused": "transfuse.sources.fused:rebuilt",
     "cell": "transfuse.sources.tables.mixed:rebuilt_cell",
     "row": "transfuse.sources.tables.mixed:rebuilt_row",
+    "ensemble": "transfuse.sources.ensembles:rebuilt",
 }
 """Bodies made of bodies, by the name of their entry in a builder."""
 

@@ -177,8 +177,8 @@ def _folder(folder: Path, trust_code: bool, options: Mapping[str, Any]) -> Sourc
     weights = folder / "model.safetensors"
     if not weights.is_file():
         raise ModelError(f"'{folder}' must hold model.safetensors, but does not. Save the model again.")
-    if "function" in builder:
-        functions.builder_of(str(builder["function"]), trust_code)
+    for place in functions.places_in(builder):
+        functions.builder_of(place, trust_code)
     name = str(document.get("name") or folder.resolve().name)
     if isinstance(prepared, Preprocessing):
         prepared = preprocessing.given(prepared, **options)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from transfuse.core.digests import of_value
-from transfuse.core.nouns import Part, Source, TablePreprocessing
+from transfuse.core.errors import UsageError
+from transfuse.core.nouns import JointPreprocessing, Part, Source, TablePreprocessing
 from transfuse.sources import bodies, inputs
 from transfuse.sources.opening import Opened
 from transfuse.sources.tables import parts
@@ -58,6 +59,8 @@ class RowBody(nn.Module):
 
 def of_column(opened: Opened, column: str) -> Opened:
     """A source of texts or pictures as one of tables: it sees one column of them."""
+    if isinstance(opened.source.preprocessing, JointPreprocessing):
+        raise UsageError(f"A column must have one network, but '{opened.source.name}' is an ensemble. Leave it out.")
     part = Part(column=column, preprocessing=opened.source.preprocessing)  # type: ignore[arg-type]
     preprocessing = TablePreprocessing(columns=(), parts=(part,))
     shape = parts.shape(part)

@@ -1,0 +1,36 @@
+"""α from 0, the first parent, to 1, the second: a sweep in equal steps, both ends among them.
+
+Wortsman et al., "Robust fine-tuning of zero-shot models" (WiSE-FT), arXiv 2109.01903, where the first parent is what
+the second was fine-tuned from. Changed: the likelihood of the examples at the best temperature chooses, not accuracy,
+of which neighbouring α often have the same. For `linear` and `nuslerp` the weights are 1−α, α; for `slerp` t is α.
+"""
+
+from transfuse.core.errors import UsageError
+from transfuse.core.runs import Run
+from transfuse.fusing.coefficients.methods import Judge, Searched
+from transfuse.fusing.coefficients.trying import numbers, only_parts, points, tried, with_settings
+from transfuse.fusing.recipes import Recipe
+from transfuse.searching.space import Options, Real, grid
+from transfuse.searching.strategies import Strategy
+
+_METHODS = ("linear", "nuslerp", "slerp")
+
+
+def alpha(recipe: Recipe, judge: Judge, *, trials: int, seed: int, run: Run) -> Searched:
+    """Try `trials` values of α."""
+    count = only_parts(recipe, "alpha") + (recipe.method == "slerp" and recipe.base is not None)
+    if recipe.method not in _METHODS or count != 2:
+        raise UsageError(
+            f"`search=alpha` must go with {', '.join(_METHODS)} of two parents, not {recipe.method} of {count}."
+        )
+
+    def made(options: Options) -> Recipe:
+        (share,) = numbers(options)
+        if recipe.method == "slerp":
+            return with_settings(recipe, {"t": share})
+        return with_settings(recipe, {}, [{"weight": 1 - share}, {"weight": share}])
+
+    space = {"alpha": Real(low=0.0, high=1.0)}
+    first = grid(space, points(trials, "alpha"))
+    strategy = Strategy(trials=len(first), sampler="random", seed=seed)
+    return tried(judge, made, space, strategy, first=first, run=run)

@@ -1,0 +1,42 @@
+"""Greedy soup: parents in the order of what they are worth alone, each kept when the mean with it is better.
+
+Wortsman et al., "Model soups", arXiv 2203.05482, recipe 1, by the task's own metric. Where the paper keeps a parent
+that only ties, the authors' code and we do not: fewer ingredients are simpler. One that helps nobody leaves the best
+parent alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from transfuse.core.errors import UsageError
+from transfuse.core.runs import Run
+from transfuse.fusing.coefficients.methods import Judge, Searched, Worth
+from transfuse.fusing.coefficients.trying import only_parts, row
+from transfuse.fusing.recipes import Part, Recipe
+
+
+def soup(recipe: Recipe, judge: Judge, *, trials: int, seed: int, run: Run) -> Searched:
+    """The uniform mean of the parents that help; tries each alone, and each but the best with those kept before."""
+    if recipe.method != "linear" or only_parts(recipe, "soup") < 2:
+        raise UsageError("`search=soup` must go with linear of at least two parents.")
+    parts = recipe.slices[0].parts
+    alone = [judge(_of(recipe, [part])) for part in parts]
+    order = sorted(range(len(parts)), key=lambda m: (-alone[m].metric, -alone[m].likelihood, m))
+    rows = [row({"parents": _names([parts[m]])}, alone[m]) for m in order]
+    kept, best = [parts[order[0]]], alone[order[0]]
+    for m in order[1:]:
+        tried: Worth = judge(_of(recipe, [*kept, parts[m]]))
+        rows.append(row({"parents": _names([*kept, parts[m]])}, tried))
+        if tried.metric > best.metric:
+            kept, best = [*kept, parts[m]], tried
+    return Searched(recipe=_of(recipe, kept), rows=tuple(rows), found=_names(kept), worth=best)
+
+
+def _of(recipe: Recipe, parts: Sequence[Part]) -> Recipe:
+    plain = tuple(replace(part, settings={}) for part in parts)
+    return replace(recipe, base=None, slices=(replace(recipe.slices[0], parts=plain, settings={}),), settings={})
+
+
+def _names(parts: Sequence[Part]) -> str:
+    return " + ".join(Path(part.path).name for part in parts)

@@ -1,0 +1,1 @@
+"""Ways of making one answer out of several models: probabilities to probabilities, one file a method."""
