@@ -31,6 +31,7 @@ NETWORKS = {
     "onehot": "transfuse.sources.tabular",
     "trees": "transfuse.sources.trees",
     "boosted": "transfuse.sources.boosted",
+    "words": "transfuse.sources.words",
 }
 """Origins beside timm and the user's own function, by the name of their entry in a builder. A module has
 `built(builder, trust_code=) -> body` with random weights, and `parts(source, tensors) -> Parts`."""
