@@ -1,6 +1,6 @@
 """Texts as numbers of their words, pairs of words, and runs of 2 to 5 characters within words, without a tokenizer's file.
 
-The terms of scikit-learn's tf-idf with `analyzer="word"` and `"char_wb"`, hashed to 30 bits (Weinberger et al., "Feature
+The terms of scikit-learn's tf-idf with `analyzer="word"` and `"char_wb"`, without punctuation, hashed to 30 bits (Weinberger et al., "Feature
 Hashing", arXiv 0902.2206): a polynomial over the code points, mixed as in MurmurHash3. The same text has the same ids on
 every machine. Words and pairs have ids below 2^30, runs of characters from 2^30 on. Letters: T terms, W words.
 """

@@ -216,7 +216,7 @@ def _not_cached(name: str, reason: str) -> str:
     held = ", ".join(cached()) or "nothing"
     return (
         f"'hf:{name}' must be downloaded, but that failed: {offline_words(reason)}. Cached: {held}. Without a network"
-        " work a local folder with config.json, tokenizer.json and weights, and a saved Model's folder."
+        " work builtin:words, a local folder with config.json, tokenizer.json and weights, and a saved Model's folder."
     )
 
 

@@ -151,6 +151,7 @@ def _known(ids_N: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     """Ids of the terms that stand in most texts, ascending, and their weights, smoothed as scikit-learn does it."""
     terms, texts = np.unique(np.concatenate([np.unique(ids) for ids in ids_N]), return_counts=True)
     kept = np.sort(np.argsort(-texts, kind="stable")[:_TERMS])
+    kept = kept[terms[kept] > 0]  # 0 stands for a text without words
     if not len(kept):
         raise DataError("Texts must hold words, but none does. Look at the column that is read.")
     idf_V = np.log((1 + len(ids_N)) / (1 + texts[kept])) + 1
