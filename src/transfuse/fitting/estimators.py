@@ -1,10 +1,11 @@
 """The house behind scikit-learn's interface: for Pipelines, GridSearchCV, and whoever lives there.
 
 X may be a table of numbers, which are features already, so that a head is fitted to them; or pictures (arrays, paths,
-Pillow pictures), from which `source` gives features, or is fine-tuned.
+Pillow pictures) or texts (strings, to a source of texts), from which `source` gives features, or is fine-tuned.
 
     search = GridSearchCV(TransferClassifier("timm:resnet18"), {"solver": ["ridge", "logistic"]})
     pipeline = make_pipeline(Featurizer("timm:resnet18"), StandardScaler(), SVC())
+    texts = TransferClassifier("builtin:words").fit(["warm rain", "loud guitar"], ["weather", "music"])
 
 A search over what comes after the features is fast behind a `Featurizer`, which sees every picture once. What users can
 cause is a ValueError, as scikit-learn wants it. Letters: N rows, D features, C classes, labels or target columns.
@@ -31,28 +32,29 @@ from sklearn.utils.validation import (
 from transfuse.core.errors import DataError, UsageError
 from transfuse.core.nouns import Kind, Source
 from transfuse.core.tables import chosen
-from transfuse.fitting.pictures import class_names, features_of, learnt_from, names_of, pictures_in, source_of
+from transfuse.fitting.examples import class_names, examples_in, features_of, learnt_from, names_of, seen_by, source_of
 from transfuse.predicting.predict import probabilities
 from transfuse.probing.heads import fit_head, logits
 from transfuse.sources.precision import Precision
 
 
 class TransferClassifier(ClassifierMixin, BaseEstimator):
-    """Classes or labels, from features or pictures.
+    """Classes or labels, from features, pictures or texts.
 
     Parameters:
-        source: What pictures are seen by: a Source or a reference such as `timm:resnet18`. Not asked for features.
-        method: For pictures: a method of transfer, such as `probe` or `finetune`; or `fit`, which decides by evidence.
+        source: What pictures or texts are seen by: a Source or a reference such as `timm:resnet18`, `hf:NAME` or
+            `builtin:words`. Not asked for features.
+        method: For pictures and texts: a method of transfer, such as `probe` or `finetune`; or `fit`, which decides by evidence.
         solver: `ridge`, `logistic` or `auto`: of the head on features.
         class_weight: None, `balanced` or a weight for each class.
-        options: For pictures: of the method, such as `{"steps": 300}`, or of `fit`: `{"budget": "5m"}`.
+        options: For pictures and texts: of the method, such as `{"steps": 300}`, or of `fit`: `{"budget": "5m"}`.
         random_state: Of folds, orders, augmentation and random weights; None stands for 0.
         trust_code: Allow a source that is built by the user's own function.
 
     Attributes:
         classes_: Class labels; for labels (y of 0 and 1, (N, C)) their places.
         head_: The fitted head, after features.
-        model_: The fitted Model, after pictures: it can be saved, evaluated, updated.
+        model_: The fitted Model, after pictures or texts: it can be saved, evaluated, updated.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         self.trust_code = trust_code
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "TransferClassifier":
-        """Learn from rows of features or from pictures."""
+        """Learn from rows of features, pictures or texts."""
         items, X, y = _given(self, X, y, numeric=False)
         check_classification_targets(y)
         labels = type_of_target(y) == "multilabel-indicator"
@@ -127,7 +129,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
 
 
 class TransferRegressor(RegressorMixin, BaseEstimator):
-    """One number or several, from features or pictures: parameters and attributes as of `TransferClassifier`."""
+    """One number or several, from features, pictures or texts: parameters and attributes as of `TransferClassifier`."""
 
     def __init__(
         self,
@@ -145,7 +147,7 @@ class TransferRegressor(RegressorMixin, BaseEstimator):
         self.trust_code = trust_code
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "TransferRegressor":
-        """Learn from rows of features or from pictures."""
+        """Learn from rows of features, pictures or texts."""
         items, X, y = _given(self, X, y, numeric=True)
         self.flat_ = y.ndim == 1
         weights_N = _weights(sample_weight, X if items is None else items)
@@ -165,7 +167,7 @@ class TransferRegressor(RegressorMixin, BaseEstimator):
 
 
 class Featurizer(TransformerMixin, BaseEstimator):
-    """Pictures to what a frozen source sees in them; numbers are features already and pass unchanged.
+    """Pictures or texts to what a frozen source sees in them; numbers are features already and pass unchanged.
 
     Parameters:
         source: A Source or a reference such as `timm:resnet18`.
@@ -188,21 +190,23 @@ class Featurizer(TransformerMixin, BaseEstimator):
         self.trust_code = trust_code
 
     def fit(self, X: Any, y: Any = None) -> "Featurizer":
-        """Find the source; nothing is learnt."""
+        """Find the source; nothing is learnt but the words of `builtin:words`."""
         _forget_earlier(self)
-        if pictures_in(X) is None:
+        items = examples_in(X)
+        if items is None:
             validate_data(self, X)
         else:
             chosen("choice of depths", self.depths, ("final", "several", "many"))
-            self.source_ = source_of(self.source, self.trust_code)
+            with _as_value_errors():
+                self.source_ = seen_by(source_of(self.source, self.trust_code), items)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
         """Features, float32 (N, D)."""
         check_is_fitted(self)
-        items = pictures_in(X)
+        items = examples_in(X)
         if items is None:
-            _refuse_other(self, "source_", "pictures")
+            _refuse_other(self, "source_", "pictures or texts")
             return validate_data(self, X, reset=False)
         _refuse_other(self, "n_features_in_", "features")
         with _as_value_errors():
@@ -221,9 +225,9 @@ _SOLVERS = ("auto", "ridge", "logistic")
 
 
 def _given(estimator: Any, X: Any, y: Any, *, numeric: bool) -> tuple[list[Any] | None, Any, np.ndarray]:
-    """(pictures, None, targets), or (None, features, targets), checked as scikit-learn does."""
+    """(pictures or texts, None, targets), or (None, features, targets), checked as scikit-learn does."""
     _forget_earlier(estimator)
-    items = pictures_in(X)
+    items = examples_in(X)
     if items is None:
         X, y = validate_data(estimator, X, y, multi_output=True, y_numeric=numeric, ensure_min_samples=2)
     else:
@@ -268,9 +272,9 @@ def _fit_model(
 def _outputs(estimator: Any, X: Any) -> np.ndarray:
     """Logits or values of the head, or probabilities or values of the model, (N, C)."""
     check_is_fitted(estimator)
-    items = pictures_in(X)
+    items = examples_in(X)
     if items is None:
-        _refuse_other(estimator, "model_", "pictures")
+        _refuse_other(estimator, "model_", "pictures or texts")
         return logits(estimator.head_, validate_data(estimator, X, reset=False))
     _refuse_other(estimator, "head_", "features")
     with _as_value_errors():
