@@ -9,7 +9,14 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from transfuse.sources.ngrams import CHARACTERS, ids_of
 
-TEXTS = ["a rainy day in the old town", "I am", "x", "Der Hund läuft, läuft weg", "日本語 の テキスト", "aa aaa aaaa aaaaaa"]
+TEXTS = [
+    "a rainy day in the old town",
+    "I am",
+    "x",
+    "Der Hund läuft, läuft weg",
+    "日本語 の テキスト",
+    "aa aaa aaaa aaaaaa",
+]
 
 
 def test_as_many_terms_of_each_count_as_scikit_learn_finds() -> None:

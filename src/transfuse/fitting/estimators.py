@@ -44,10 +44,10 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
     Parameters:
         source: What pictures or texts are seen by: a Source or a reference such as `timm:resnet18`, `hf:NAME` or
             `builtin:words`. Not asked for features.
-        method: For pictures and texts: a method of transfer, such as `probe` or `finetune`; or `fit`, which decides by evidence.
+        method: For both: a method of transfer, such as `probe` or `finetune`; or `fit`, which decides by evidence.
         solver: `ridge`, `logistic` or `auto`: of the head on features.
         class_weight: None, `balanced` or a weight for each class.
-        options: For pictures and texts: of the method, such as `{"steps": 300}`, or of `fit`: `{"budget": "5m"}`.
+        options: For both: of the method, such as `{"steps": 300}`, or of `fit`: `{"budget": "5m"}`.
         random_state: Of folds, orders, augmentation and random weights; None stands for 0.
         trust_code: Allow a source that is built by the user's own function.
 

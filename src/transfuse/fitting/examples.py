@@ -1,6 +1,7 @@
 """What scikit-learn hands to an estimator as X, where it holds pictures or texts: recognised, seen, learnt from.
 
-Strings are texts to a source of texts, and paths of pictures to others. Letters: N examples, H, W pixels, C channels or classes, D features.
+Strings are texts to a source of texts, and paths of pictures to others.
+Letters: N examples, H, W pixels, C channels or classes, D features.
 """
 
 import os
@@ -36,7 +37,7 @@ _kept: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
 
 
 def examples_in(x: Any) -> list[Any] | None:
-    """The pictures or texts that X holds; None when it is a table of numbers, or something that is for others to refuse.
+    """The pictures or texts that X holds; None when it is a table of numbers, or something for others to refuse.
 
     They are an array of numbers (N, H, W) or (N, H, W, C), or N texts, paths, encoded pictures, arrays or Pillow
     pictures in a list, an array of objects or a column of a table.
@@ -88,15 +89,13 @@ def learnt_from(
     weights_N: np.ndarray | None,
     options: Mapping[str, Any],
 ) -> Model:
-    """A Model of pictures or texts in memory by one method; a probe learns from all of them, training holds a fifth back.
+    """A Model of examples in memory by one method; a probe learns from all of them, training holds a fifth back.
 
     The method `fit` is the whole main job, with its own options.
     """
     seed = options["seed"]
     weight = None if weights_N is None else [float(weight) for weight in weights_N]
-    task = open_task(
-        (list(items), targets), source.modality, kind=kind, weight=weight, valid=0.2, test=0.0, seed=seed
-    )
+    task = open_task((list(items), targets), source.modality, kind=kind, weight=weight, valid=0.2, test=0.0, seed=seed)
     for warning in task.warnings:
         if warning.code in ("unreadable", "empty-text", "missing-target", "bad-weight"):
             raise UsageError(f"{warning.message} {', '.join(warning.places[:5])}")

@@ -1,8 +1,9 @@
-"""Texts as numbers of their words, pairs of words, and runs of 2 to 5 characters within words, without a tokenizer's file.
+"""Texts as ids of their words, pairs of words, and runs of 2 to 5 characters within words; no file of a tokenizer.
 
-The terms of scikit-learn's tf-idf with `analyzer="word"` and `"char_wb"`, without punctuation, hashed to 30 bits (Weinberger et al., "Feature
-Hashing", arXiv 0902.2206): a polynomial over the code points, mixed as in MurmurHash3. The same text has the same ids on
-every machine. Words and pairs have ids below 2^30, runs of characters from 2^30 on. Letters: T terms, W words.
+The terms of scikit-learn's tf-idf with `analyzer="word"` and `"char_wb"`, without punctuation, hashed to 30 bits
+(Weinberger et al., "Feature Hashing", arXiv 0902.2206): a polynomial over the code points, mixed as in MurmurHash3. The
+same text has the same ids on every machine. Words and pairs have ids below 2^30, runs of characters from there on.
+Letters: T terms, W words.
 """
 
 import re

@@ -17,8 +17,9 @@ from transfuse.core.errors import DataError
 from transfuse.core.nouns import DataWarning, TablePreprocessing
 from transfuse.core.provenance import plain
 from transfuse.sources import table_parts
-from transfuse.tasks.tables import preprocessing_from, read_table, row_digests
+from transfuse.tasks.tables import preprocessing_from, row_digests
 from transfuse.tasks.tables_encoding import slots_of
+from transfuse.tasks.tables_given import read_table
 from transfuse.tasks.tables_reading import table_of
 from transfuse.tasks.tables_rows import Cells, Row, Rows, encoded_rows, rows_in_memory
 

@@ -91,7 +91,8 @@ def notes_on(items: Sequence[Any], preprocessing: TextPreprocessing) -> tuple[Da
     if not share:
         return ()
     message = (
-        f"{share:.1%} of the texts are longer than {preprocessing.max_length} {_unit(preprocessing)}; their {preprocessing.cut} is cut."
+        f"{share:.1%} of the texts are longer than {preprocessing.max_length} {_unit(preprocessing)}; their"
+        f" {preprocessing.cut} is cut."
         " Give another `max_length` (--max-length) or `cut` (--cut)."
     )
     return (DataWarning(code="texts-cut", message=message, severity="note"),)
@@ -140,7 +141,8 @@ def digests_of(items: Sequence[Any]) -> tuple[str, ...]:
 def described(preprocessing: TextPreprocessing) -> str:
     """Length, and what becomes of longer texts."""
     prompt = f", after the prompt '{preprocessing.prompt}'" if preprocessing.prompt else ""
-    return f"text of at most {preprocessing.max_length} {_unit(preprocessing)} (the {preprocessing.cut} of more is cut){prompt}"
+    most = f"{preprocessing.max_length} {_unit(preprocessing)}"
+    return f"text of at most {most} (the {preprocessing.cut} of more is cut){prompt}"
 
 
 def _unit(preprocessing: TextPreprocessing) -> str:

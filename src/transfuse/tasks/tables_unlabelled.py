@@ -9,8 +9,9 @@ import numpy as np
 
 from transfuse.core.errors import DataError
 from transfuse.core.nouns import TablePreprocessing, Task
-from transfuse.tasks.tables import columns_of, read_table
+from transfuse.tasks.tables import columns_of
 from transfuse.tasks.tables_encoding import learnt_columns
+from transfuse.tasks.tables_given import read_table
 from transfuse.tasks.tables_roles import Guess
 from transfuse.tasks.tables_rows import Cells, Rows
 

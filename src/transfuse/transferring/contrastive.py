@@ -54,7 +54,8 @@ def contrastive(
 ) -> Outcome:
     """All layers move by pairs; the head is fitted to the features that result.
 
-    `depths` is which features are drawn together and seen by the head (see `probe`). `layer_decay` (0..1) is the factor on the rate from one layer to the one before it. Single-label tasks only.
+    `depths` is which features are drawn together and seen by the head (see `probe`). `layer_decay` (0..1) is the factor
+    on the rate from one layer to the one before it. Single-label tasks only.
     """
     if task.kind != "single-label":
         raise UsageError(f"`contrastive` needs one class an example, but the task is {task.kind}. Use 'finetune'.")
