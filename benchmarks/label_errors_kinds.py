@@ -109,6 +109,8 @@ def main() -> None:
         path = getattr(arguments, option)
         if path is None:
             continue
+        if option == "numbers":
+            options["target"] = path.read_text(encoding="utf-8").splitlines()[0].split(",")[-1]
         task = tr.task(path, test=0.0, seed=0, **options)
         found = list(measured(path.stem if path.is_dir() else path.parent.name, task, arguments.seeds))
         show(
