@@ -11,8 +11,7 @@ A search over what comes after the features is fast behind a `Featurizer`, which
 cause is a ValueError, as scikit-learn wants it. Letters: N rows, D features, C classes, labels or target columns.
 """
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -29,10 +28,19 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from transfuse.core.errors import DataError, UsageError
+from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Kind, Source
 from transfuse.core.tables import chosen
-from transfuse.fitting.examples import class_names, examples_in, features_of, learnt_from, names_of, seen_by, source_of
+from transfuse.fitting.examples import (
+    as_value_errors,
+    class_names,
+    examples_in,
+    features_of,
+    learnt_from,
+    names_of,
+    seen_by,
+    source_of,
+)
 from transfuse.predicting.predict import probabilities
 from transfuse.probing.heads import fit_head, logits
 from transfuse.sources.precision import Precision
@@ -197,7 +205,7 @@ class Featurizer(TransformerMixin, BaseEstimator):
             validate_data(self, X)
         else:
             chosen("choice of depths", self.depths, ("final", "several", "many"))
-            with _as_value_errors():
+            with as_value_errors():
                 self.source_ = seen_by(source_of(self.source, self.trust_code), items)
         return self
 
@@ -209,7 +217,7 @@ class Featurizer(TransformerMixin, BaseEstimator):
             _refuse_other(self, "source_", "pictures or texts")
             return validate_data(self, X, reset=False)
         _refuse_other(self, "n_features_in_", "features")
-        with _as_value_errors():
+        with as_value_errors():
             return features_of(self.source_, items, self.depths, self.precision)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -245,7 +253,7 @@ def _weights(sample_weight: Any, rows: Any) -> np.ndarray | None:
 
 
 def _fit_head(estimator: Any, X: Any, targets: Any, kind: Kind, weights_N: np.ndarray | None, solver: Any) -> Any:
-    with _as_value_errors():
+    with as_value_errors():
         estimator.head_ = fit_head(
             X, targets, kind, method=solver, weights_N=weights_N, seed=_seed(estimator.random_state)
         )
@@ -256,7 +264,7 @@ def _fit_model(
     estimator: Any, items: list[Any], targets: Any, kind: Kind, weights_N: np.ndarray | None, more: Mapping[str, Any]
 ) -> Any:
     options = {**more, "seed": _seed(estimator.random_state), **(estimator.options or {})}
-    with _as_value_errors():
+    with as_value_errors():
         estimator.model_ = learnt_from(
             source_of(estimator.source, estimator.trust_code),
             items,
@@ -277,7 +285,7 @@ def _outputs(estimator: Any, X: Any) -> np.ndarray:
         _refuse_other(estimator, "model_", "pictures or texts")
         return logits(estimator.head_, validate_data(estimator, X, reset=False))
     _refuse_other(estimator, "head_", "features")
-    with _as_value_errors():
+    with as_value_errors():
         return probabilities(estimator.model_, items)
 
 
@@ -299,12 +307,3 @@ def _seed(random_state: Any) -> int:
     if isinstance(random_state, int | np.integer):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))
-
-
-@contextlib.contextmanager
-def _as_value_errors() -> Iterator[None]:
-    """Errors in the user's data, as the ValueError that scikit-learn expects."""
-    try:
-        yield
-    except DataError as error:
-        raise UsageError(str(error)) from error

@@ -4,9 +4,10 @@ Strings are texts to a source of texts, and paths of pictures to others.
 Letters: N examples, H, W pixels, C channels or classes, D features.
 """
 
+import contextlib
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,15 @@ def seen_by(source: Source, items: Sequence[Any]) -> Source:
         return source
     found = dict(zip(digests_of(items, source.preprocessing), items, strict=True))
     return suited(source, _as_task(source, found, "train"))
+
+
+@contextlib.contextmanager
+def as_value_errors() -> Iterator[None]:
+    """Errors in the user's data, as the ValueError that scikit-learn expects."""
+    try:
+        yield
+    except DataError as error:
+        raise UsageError(str(error)) from error
 
 
 def class_names(classes: np.ndarray) -> list[str]:
