@@ -1,9 +1,10 @@
 """Labels that are likely wrong, by answers of a head that was fitted without the example.
 
 Classes: confident learning (Northcutt, Jiang, Chuang, JAIR 2021, arXiv 1911.00068), by cleanlab. The confident joint,
-calibrated to the counts of the given labels, says how many labels are wrong; the examples whose given label has the
-lowest probability are named, as many as that, where the head answers something else; they are never more. (The paper's own filters find
-fewer: see benchmarks/label_errors.py.) Several labels: the same for each class, present against absent.
+calibrated to the counts of the given labels, says how many labels are wrong, but not more than the head answers
+otherwise; the examples whose given label has the lowest probability are named, as many as that, where the head answers
+something else. (The paper's own filters find fewer: see benchmarks/label_errors.py.) Several labels: the same for each
+class, present against absent.
 Numbers: residuals beyond 3.5 robust deviations (Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993).
 
 Letters: N examples, C classes or target columns, M suspects, R resamples.

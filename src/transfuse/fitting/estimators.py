@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import (
-    _check_sample_weight,
     check_is_fitted,
     check_X_y,
     column_or_1d,
@@ -38,8 +37,10 @@ from transfuse.fitting.examples import (
     features_of,
     learnt_from,
     names_of,
+    seed_of,
     seen_by,
     source_of,
+    weights_given,
 )
 from transfuse.predicting.predict import probabilities
 from transfuse.probing.heads import fit_head, logits
@@ -94,7 +95,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         targets = y if labels else np.searchsorted(self.classes_, y)
         if len(self.classes_) < 2:
             raise UsageError(f"`y` must hold at least 2 classes, but holds one class only: {self.classes_}.")
-        weights_N = _weights(sample_weight, X if items is None else items)
+        weights_N = weights_given(sample_weight, X if items is None else items)
         if self.class_weight is not None:
             factors_N = compute_sample_weight(self.class_weight, y)
             weights_N = factors_N if weights_N is None else weights_N * factors_N
@@ -158,7 +159,7 @@ class TransferRegressor(RegressorMixin, BaseEstimator):
         """Learn from rows of features, pictures or texts."""
         items, X, y = _given(self, X, y, numeric=True)
         self.flat_ = y.ndim == 1
-        weights_N = _weights(sample_weight, X if items is None else items)
+        weights_N = weights_given(sample_weight, X if items is None else items)
         if items is None:
             return _fit_head(self, X, y, "regression", weights_N, "ridge")
         return _fit_model(self, items, y, "regression", weights_N, {})
@@ -244,18 +245,10 @@ def _given(estimator: Any, X: Any, y: Any, *, numeric: bool) -> tuple[list[Any] 
     return items, X, y
 
 
-def _weights(sample_weight: Any, rows: Any) -> np.ndarray | None:
-    """The user's example weights, checked; None for equal ones."""
-    if sample_weight is None:
-        return None
-    places = np.zeros((len(rows), 1))
-    return _check_sample_weight(sample_weight, places, dtype=np.float64, ensure_non_negative=True)
-
-
 def _fit_head(estimator: Any, X: Any, targets: Any, kind: Kind, weights_N: np.ndarray | None, solver: Any) -> Any:
     with as_value_errors():
         estimator.head_ = fit_head(
-            X, targets, kind, method=solver, weights_N=weights_N, seed=_seed(estimator.random_state)
+            X, targets, kind, method=solver, weights_N=weights_N, seed=seed_of(estimator.random_state)
         )
     return estimator
 
@@ -263,7 +256,7 @@ def _fit_head(estimator: Any, X: Any, targets: Any, kind: Kind, weights_N: np.nd
 def _fit_model(
     estimator: Any, items: list[Any], targets: Any, kind: Kind, weights_N: np.ndarray | None, more: Mapping[str, Any]
 ) -> Any:
-    options = {**more, "seed": _seed(estimator.random_state), **(estimator.options or {})}
+    options = {**more, "seed": seed_of(estimator.random_state), **(estimator.options or {})}
     with as_value_errors():
         estimator.model_ = learnt_from(
             source_of(estimator.source, estimator.trust_code),
@@ -299,11 +292,3 @@ def _forget_earlier(estimator: Any) -> None:
     for name in ("head_", "model_", "columns_", "source_", "n_features_in_", "feature_names_in_"):
         if hasattr(estimator, name):
             delattr(estimator, name)
-
-
-def _seed(random_state: Any) -> int:
-    if random_state is None:
-        return 0
-    if isinstance(random_state, int | np.integer):
-        return int(random_state)
-    return int(check_random_state(random_state).randint(2**31 - 1))

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight
 
 from transfuse.core.digests import of_value
 from transfuse.core.errors import DataError, UsageError
@@ -126,6 +128,23 @@ def as_value_errors() -> Iterator[None]:
         yield
     except DataError as error:
         raise UsageError(str(error)) from error
+
+
+def weights_given(sample_weight: Any, rows: Any) -> np.ndarray | None:
+    """The user's example weights, checked; None for equal ones."""
+    if sample_weight is None:
+        return None
+    places = np.zeros((len(rows), 1))
+    return _check_sample_weight(sample_weight, places, dtype=np.float64, ensure_non_negative=True)
+
+
+def seed_of(random_state: Any) -> int:
+    """What `random_state` means as a seed."""
+    if random_state is None:
+        return 0
+    if isinstance(random_state, int | np.integer):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def class_names(classes: np.ndarray) -> list[str]:

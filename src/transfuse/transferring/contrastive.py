@@ -78,7 +78,7 @@ def contrastive(
     )
     plan = planned(job, replace(fit, steps=fit.steps or default_steps(len(train))), run)
     trained = job.train(plan.fit, run)
-    network = _with_head(begin.opened, task, fit, run)
+    network: nn.Module = _with_head(begin.opened, task, fit, run)
     after = _validated(network, bench)
     kept = (after["score"], -after["loss"]) > (before["score"], -before["loss"])
     if not kept:
