@@ -1,12 +1,15 @@
 """Texts: small language models and sentence encoders as sources, against counted words, on given test files.
 
     python benchmarks/text.py TEXT --source FOLDER [--source FOLDER] [--titles FOLDER] [--seconds 120] [--out text.json]
+    python benchmarks/text.py TEXT --source FOLDER --parts scope
 
 TEXT holds `clinc_intents/` and `sms_spam/`, each with train.csv and test.csv (and out_of_scope.csv); a source is a
-folder of transformers, such as stories260K or a MiniLM. A fifth of train.csv is the validation split, the test file is
-read once. Equal for all: splits, time for each training, search of the learning rate. Differences are paired on the
-same test texts. `--titles` holds `.txt` files with a title a line for the perplexity of sources that are language
-models. Extraction is compared with the bare network over batches of the same lengths already in memory.
+folder of transformers, such as stories260K or a MiniLM. `builtin:words` stands beside them by its probe. A fifth of
+train.csv is the validation split, the test file is read once. Equal for all: splits, time for each training, search of
+the learning rate. Differences are paired on the same test texts. `--titles` holds `.txt` files with a title a line for
+the perplexity of sources that are language models. Out of scope: how surely a score tells inside from outside (AUROC),
+and what `predict --reject` does, whose threshold is from the validation split. Extraction is compared with the bare
+network over batches of the same lengths already in memory. `--parts` runs some of all this.
 """
 
 import argparse
@@ -30,12 +33,15 @@ from transfuse.evaluating.assessing import Assessment, assess
 from transfuse.evaluating.compare import difference
 from transfuse.evaluating.out_of_scope import reject_scores
 from transfuse.evaluating.text_baseline import NAME, text_baseline
+from transfuse.measuring.intervals import wilson
+from transfuse.predicting.predict import predict
 from transfuse.probing.rejecting import operating_curve, separation
 from transfuse.reporting.values import cell
 from transfuse.sources import inputs
 from transfuse.sources.extraction import BATCH, features
 from transfuse.sources.opening import open_source
 from transfuse.sources.precision import chosen_precision, device_of, prepared
+from transfuse.sources.texts.words import counts_words
 from transfuse.tasks.opening import open_split
 from transfuse.tasks.texts.opening import texts_in
 
@@ -60,27 +66,30 @@ def main() -> None:
 
 
 def _all(arguments: argparse.Namespace) -> Iterator[Row]:
-    sources = [tr.source(folder) for folder in arguments.source]
-    for source in sources:
+    networks = [tr.source(folder) for folder in arguments.source]
+    sources = [*networks, tr.source("builtin:words")]
+    for source in networks if "extraction" in arguments.parts else ():
         yield _throughput(source, arguments.text / "sms_spam" / "train.csv", arguments.repeats)
-    for folder in arguments.titles.glob("*.txt") if arguments.titles else ():
-        yield from _perplexities(sources, folder)
+    for folder in arguments.titles.glob("*.txt") if arguments.titles and "perplexity" in arguments.parts else ():
+        yield from _perplexities(networks, folder)
     for name in ("clinc_intents", "sms_spam"):
         yield from _dataset(arguments.text / name, sources, arguments)
     few = arguments.text / "clinc_intents"
-    for a_class in arguments.few:
+    for a_class in arguments.few if "few" in arguments.parts else ():
         task, test = _opened(few, a_class)
         yield from _methods(task, test, sources, ("probe", "contrastive"), arguments, f"{a_class} a class")
 
 
 def _dataset(folder: Path, sources: list[Source], arguments: argparse.Namespace) -> Iterator[Row]:
     task, test = _opened(folder, None)
-    yield from _methods(task, test, sources, ("probe", "finetune", "lora"), arguments, "all")
+    if "methods" in arguments.parts:
+        yield from _methods(task, test, sources, ("probe", "finetune", "lora"), arguments, "all")
     outside = folder / "out_of_scope.csv"
-    if outside.exists():
+    if outside.exists() and "scope" in arguments.parts:
         for source in sources:
             model = tr.transfer(source, task, method="probe")
             yield from _scope(model, source, test, texts_in(outside), task)
+            yield from _rejected(model, source, test, texts_in(outside))
 
 
 def _opened(folder: Path, a_class: int | None) -> tuple[Task, Examples]:
@@ -113,8 +122,9 @@ def _methods(
     row = {**shared, "model": NAME, "method": "", "accuracy": words.measured("accuracy")}
     yield {**row, "balanced": words.measured("balanced_accuracy"), "seconds": time.monotonic() - began}
     for source in sources:
-        random = tr.source(f"random:hf:{source.reference}")
-        for method in (*methods, "random probe", "scratch"):
+        counted = counts_words(source)
+        random = source if counted else tr.source(f"random:hf:{source.reference}")
+        for method in ("probe",) if counted else (*methods, "random probe", "scratch"):
             began = time.monotonic()
             used = random if method == "random probe" else source
             run = Run(deadline=time.monotonic() + arguments.seconds)
@@ -146,6 +156,25 @@ def _scope(model: Any, source: Source, test: Examples, outside: list[str], task:
             "part": "out of scope", "model": source.name, "score": name,
             "AUROC": separation(inside_N, outside_N), "rejected at 95 % answered": rejected,
         }  # fmt: skip
+
+
+def _rejected(model: Any, source: Source, test: Examples, outside: list[str]) -> Iterator[Row]:
+    """What `--reject` gives up: of answers inside, of strangers, and how many of the answers left are right."""
+    for share in (0.02, 0.05, 0.1, 0.2):
+        inside, strangers = (predict(model, list(texts), reject=share) for texts in (test.items, outside))
+        kept_N = np.array([not answer["rejected"] for answer in inside])
+        right_N = np.array([answer["class"] for answer in inside]) == np.array(model.classes)[test.targets]
+        yield {
+            "part": "reject", "model": source.name, "reject": share,
+            "inside answered": _share(kept_N),
+            "outside answered": _share(np.array([not answer["rejected"] for answer in strangers])),
+            "right of the answered": _share(right_N[kept_N]), "right of all": _share(right_N),
+        }  # fmt: skip
+
+
+def _share(true_N: np.ndarray) -> Row:
+    low, high = wilson(float(true_N.mean()), len(true_N))
+    return {"value": float(true_N.mean()), "low": low, "high": high, "n": len(true_N)}
 
 
 def _perplexities(sources: list[Source], path: Path) -> Iterator[Row]:
@@ -212,7 +241,8 @@ def _timed(work: Callable[[], Any]) -> float:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("text", type=Path)
-    parser.add_argument("--source", action="append", required=True, help="Folder of transformers.")
+    parser.add_argument("--source", action="append", default=[], help="Folder of transformers.")
+    parser.add_argument("--parts", nargs="+", default=["extraction", "perplexity", "methods", "scope", "few"])
     parser.add_argument("--titles", type=Path)
     parser.add_argument("--seconds", type=float, default=120, help="Time for each training.")
     parser.add_argument("--few", type=int, nargs="*", default=[10], help="Training texts a class for few-shot rows.")

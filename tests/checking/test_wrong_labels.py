@@ -118,3 +118,11 @@ def test_no_label_is_named_that_the_judge_agrees_with(seed, classes, sure):
     assert (p_NC[found.rows_M].argmax(1) != given_N[found.rows_M]).all()
     assert 0 <= found.share["low"] <= found.share["value"] <= found.share["high"] <= 1
     assert len(set(found.rows_M.tolist())) == len(found) <= round(found.share["value"] * 60)
+
+
+def test_a_class_that_is_nearly_always_there_is_not_estimated_to_be_half_wrong() -> None:
+    generator = np.random.default_rng(0)
+    y_N1 = (np.arange(400)[:, None] >= 6).astype(np.float32)  # absent in 6 of 400
+    p_N1 = np.clip(0.97 + 0.01 * generator.normal(size=(400, 1)), 0, 1)  # a head that knows no more than that
+    found = suspects("multi-label", y_N1, p_N1)
+    assert found.share["value"] <= 6 / 400 and len(found) <= 6

@@ -21,7 +21,7 @@ from sklearn.utils.estimator_checks import check_estimator
 import transfuse as tr
 from transfuse.core.errors import UnknownName, UsageError
 from transfuse.core.nouns import Task
-from transfuse.fitting import pictures
+from transfuse.fitting import examples
 from transfuse.fitting.estimators import Featurizer, TransferClassifier, TransferRegressor
 from transfuse.predicting.folder import load
 from transfuse.probing.heads import fit_head
@@ -156,10 +156,10 @@ def test_pictures_in_every_form(good, files, task):
 def test_a_search_sees_every_picture_once(good, files, monkeypatch):
     paths, colours = files
     seen: list[str] = []
-    extracted = pictures._extracted
-    monkeypatch.setattr(pictures, "_kept", type(pictures._kept)())
+    extracted = examples._extracted
+    monkeypatch.setattr(examples, "_kept", type(examples._kept)())
     monkeypatch.setattr(
-        pictures, "_extracted", lambda source, items, *more: seen.extend(items) or extracted(source, items, *more)
+        examples, "_extracted", lambda source, items, *more: seen.extend(items) or extracted(source, items, *more)
     )
     pipeline = make_pipeline(Featurizer(good), StandardScaler(), LogisticRegression())
     search = GridSearchCV(pipeline, {"logisticregression__C": [0.01, 1.0, 100.0]}, cv=3).fit(paths, colours)
@@ -169,10 +169,10 @@ def test_a_search_sees_every_picture_once(good, files, monkeypatch):
 
 def test_memory_for_features_has_a_bound(good, files, monkeypatch):
     paths, _ = files
-    monkeypatch.setattr(pictures, "_kept", type(pictures._kept)())
-    monkeypatch.setattr(pictures, "_SMALL", 10 * 16 * 4)
+    monkeypatch.setattr(examples, "_kept", type(examples._kept)())
+    monkeypatch.setattr(examples, "_SMALL", 10 * 16 * 4)
     x_ND = Featurizer(good).fit_transform(paths)
-    assert len(pictures._kept) == 10
+    assert len(examples._kept) == 10
     np.testing.assert_allclose(Featurizer(good).fit_transform(paths), x_ND, rtol=1e-5, atol=1e-6)
 
 

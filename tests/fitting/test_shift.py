@@ -24,17 +24,16 @@ def people(count: int, mean: float, seed: int, turned: bool = False) -> Task:
 def test_rows_like_the_targets_weigh_more() -> None:
     source, task = people(600, 0.0, 0), people(300, 1.5, 1)
     both = together(source, task)
-    weights_N = importance(source, task, both, Run())
-    count = len(task.splits["train"])
-    assert (weights_N[:count] == 1).all() and weights_N[count:].mean() == pytest.approx(1)
-    x_N = encoded_rows(both.splits["train"].items, columns_of(both))[count:, 0]
-    assert weights_N[count:][x_N > 1].mean() > 3 * weights_N[count:][x_N < 0].mean()
+    ratio = importance(source, task, both, Run())
+    x_N = encoded_rows(both.splits["train"].items, columns_of(both))[len(task.splits["train"]) :, 0]
+    assert ratio.weights_N.mean() == pytest.approx(1)
+    assert ratio.weights_N[x_N > 1].mean() > 3 * ratio.weights_N[x_N < 0].mean()
 
 
 def test_equal_populations_weigh_the_same() -> None:
     source, task = people(600, 0.0, 0), people(300, 0.0, 1)
-    weights_N = importance(source, task, together(source, task), Run())
-    assert weights_N.std() < 0.3
+    ratio = importance(source, task, together(source, task), Run())
+    assert ratio.weights_N.std() < 0.3 and ratio.effective > 0.9 * len(source.splits["train"])
 
 
 def test_drift_is_told_by_column() -> None:
@@ -57,6 +56,8 @@ def test_the_report_says_whether_the_source_helps() -> None:
             *rows
         }
         assert any(warning.code == "drift" for warning in model.report.warnings)
+        left = next(w.places for w in model.report.warnings if w.code == "importance-weights")
+        assert any(line.startswith("importance weights: 1200 examples count like 1") for line in left), left
         losses[turned] = rows["pooled linear model of columns"]
     said = [finding for finding in model.report.summary if "pooled linear model of columns is worse" in finding]
     assert said and said[0].startswith("NEGATIVE TRANSFER")

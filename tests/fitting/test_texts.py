@@ -28,9 +28,26 @@ def test_fit_chooses_among_probe_and_training_and_shows_what_words_say(
     )
 
 
-def test_without_a_network_the_error_says_what_can_be_given() -> None:
+def test_without_a_network_words_are_counted_and_it_is_said() -> None:
+    model = tr.fit(sentences(30), budget="20s")
+    assert model.report is not None and model.provenance.method == "probe"
+    assert [row["model"] for row in model.report.rows] == ["probe of words", "tf-idf + linear"]
+    assert any("Nothing was transferred" in sentence for sentence in model.report.summary)
+    assert any(w.code == "source-left-out" for w in model.report.warnings)
+    assert model.predict("warm rain today")[0]["class"] == "weather"
+
+
+def test_a_source_that_was_named_must_be_had() -> None:
     with pytest.raises(NotCached, match="local folder"):
-        tr.fit(sentences(20), budget="20s")
+        tr.fit(sentences(20), sources=["hf:someone/nothing"], budget="20s")
+
+
+def test_a_source_that_does_not_beat_words_is_told(tiny_networks: dict[str, Path]) -> None:
+    model = tr.fit(sentences(30), sources=[str(tiny_networks["bert"])], finetune=False, budget="30s")
+    assert model.report is not None
+    told = [s for s in model.report.summary if "DOES NOT BEAT COUNTED WORDS" in s]
+    assert any("probe of words" in s for s in told) and any("tf-idf" in s for s in told)
+    assert model.name.endswith("(probe of words)")  # the simpler of equals
 
 
 def test_ranking_texts(tiny_networks: dict[str, Path]) -> None:

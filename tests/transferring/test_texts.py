@@ -140,6 +140,18 @@ def test_pair_loss_is_setfits() -> None:
     torch.testing.assert_close(pair_loss(z), expected)
 
 
+def test_contrastive_that_helps_nothing_gives_the_probe_at_its_own_depths(
+    tiny_networks: dict[str, Path], task: Task
+) -> None:
+    spoilt = {**QUICK, "rate": 1.0}
+    pairs = tr.transfer(tiny_networks["llama"], task, method="contrastive", depths="final", **spoilt)
+    probe = tr.transfer(tiny_networks["llama"], task, method="probe", precision="float32")
+    assert not pairs.provenance.options["found"]["validation"]["kept"]
+    assert pairs.builder == probe.builder and "depths" in pairs.builder
+    for a, b in zip(pairs.network.parameters(), probe.network.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_contrastive_wants_classes(tiny_networks: dict[str, Path]) -> None:
     texts, _ = sentences(20)
     with pytest.raises(UsageError, match="one class an example"):

@@ -1,9 +1,10 @@
 """Labels that are likely wrong, by answers of a head that was fitted without the example.
 
 Classes: confident learning (Northcutt, Jiang, Chuang, JAIR 2021, arXiv 1911.00068), by cleanlab. The confident joint,
-calibrated to the counts of the given labels, says how many labels are wrong; the examples whose given label has the
-lowest probability are named, as many as that, where the head answers something else. (The paper's own filters find
-fewer: see benchmarks/label_errors.py.) Several labels: the same for each class, present against absent.
+calibrated to the counts of the given labels, says how many labels are wrong, but not more than the head answers
+otherwise; the examples whose given label has the lowest probability are named, as many as that, where the head answers
+something else. (The paper's own filters find fewer: see benchmarks/label_errors.py.) Several labels: the same for each
+class, present against absent.
 Numbers: residuals beyond 3.5 robust deviations (Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993).
 
 Letters: N examples, C classes or target columns, M suspects, R resamples.
@@ -99,7 +100,10 @@ def _of_classes(y_N: np.ndarray, p_NC: np.ndarray) -> Found:
     if len(present) < 2:
         return np.zeros(0, np.int64), np.zeros(0), 0.0
     joint_CC = _joint(y_N, p_NC)
-    share = float(np.clip(joint_CC.sum() - np.trace(joint_CC), 0.0, 1.0))
+    # where a class is rare its threshold is so low that examples of the others pass it: a label that the head itself
+    # would give is not counted as wrong
+    doubted = float((p_NC.argmax(axis=1) != y_N).mean())
+    share = float(np.clip(joint_CC.sum() - np.trace(joint_CC), 0.0, doubted))
     confidence_N = p_NC[np.arange(len(y_N)), y_N]
     first = np.argsort(confidence_N, kind="stable")[: round(share * len(y_N))]
     rows = first[p_NC[first].argmax(axis=1) != y_N[first]]

@@ -1,5 +1,7 @@
 """transfuse compare: two models on the same examples."""
 
+from typing import Any
+
 import click
 
 from transfuse.cli import shared
@@ -12,13 +14,23 @@ from transfuse.cli import shared
 @click.option("--split", default="test", show_default=True)
 @click.option("--seed", type=int, default=0, help="Of the bootstrap.")
 @click.option("--trust-code", is_flag=True, help="Open models that were built by the user's own function.")
+@shared.column_options
 @shared.as_format
 def command(
-    model_a: str, model_b: str, data: str, split: str, seed: int, trust_code: bool, form: str, quiet: bool
+    model_a: str,
+    model_b: str,
+    data: str,
+    split: str,
+    seed: int,
+    trust_code: bool,
+    form: str,
+    quiet: bool,
+    **columns: Any,
 ) -> None:
-    """Measure MODEL_A and MODEL_B on the same labelled pictures, with the paired difference."""
+    """Measure MODEL_A and MODEL_B on the same labelled examples, with the paired difference."""
     with shared.running(quiet=quiet) as run:
         from transfuse.evaluating.compare import compare
 
-        found = compare(model_a, model_b, data, split=split, seed=seed, trust_code=trust_code, run=run)
+        options = {**columns, "target": list(columns["target"]) or None}
+        found = compare(model_a, model_b, data, split=split, seed=seed, trust_code=trust_code, run=run, **options)
     shared.show_report(found, form)

@@ -1,5 +1,7 @@
 """transfuse evaluate: how good is it really?"""
 
+from typing import Any
+
 import click
 
 from transfuse.cli import shared
@@ -13,6 +15,7 @@ from transfuse.cli import shared
 @click.option("--report", type=click.Path(), help="Write the report as .html or .json too.")
 @click.option("--seed", type=int, default=0, help="Of the bootstrap.")
 @click.option("--trust-code", is_flag=True, help="Open a model that was built by the user's own function.")
+@shared.column_options
 @shared.as_format
 def command(
     model: str,
@@ -24,6 +27,7 @@ def command(
     trust_code: bool,
     form: str,
     quiet: bool,
+    **columns: Any,
 ) -> None:
     """Measure the saved MODEL on the labelled examples in DATA: every metric, with n and an interval."""
     with shared.running(quiet=quiet) as run:
@@ -41,6 +45,7 @@ def command(
             trust_code=trust_code,
             run=run,
             command=shared.command_line(),
+            **{**columns, "target": list(columns["target"]) or None},
         )
     extra = {"report": str(found.save(report))} if report else {}
     shared.show_report(found, form, extra)

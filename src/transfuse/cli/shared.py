@@ -80,6 +80,13 @@ source_options = decorated(
     click.option("--pooling", help="How a text's tokens become one vector: mean, cls, last or max."),
     click.option("--cut", type=click.Choice(["end", "start"]), help="Which side of longer texts is left out."),
 )
+column_options = decorated(
+    click.option("--target", multiple=True, help="Target column(s) of a table, when not called as the model's."),
+    click.option("--path-column", help="Column that holds the pictures' paths."),
+    click.option("--text-column", help="Column that holds the texts."),
+    click.option("--group", help="Column whose groups, such as patients, are drawn together for the intervals."),
+    click.option("--query", help="SQL that selects the rows, for databases."),
+)
 SOURCE_OPTIONS = ("trust_code", "size", "mean", "std", "white", "crop", "max_length", "prompt", "pooling", "cut")
 """Names of `source_options`."""
 DATA_OPTIONS = (

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from transfuse.core.errors import UsageError
-from transfuse.core.nouns import Model, Report, Task
+from transfuse.core.nouns import Model, Report
 from transfuse.core.runs import Run
-from transfuse.evaluating.assessing import Assessment, assess, plain_row, split_of
+from transfuse.evaluating.assessing import Assessment, assess, plain_row
+from transfuse.evaluating.labelled import labelled
 from transfuse.measuring.intervals import paired
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.predicting.folder import load
-from transfuse.tasks.opening import open_split
 
 
 def difference(a: Assessment, b: Assessment, *, name: str | None = None, seed: int = 0) -> dict[str, float]:
@@ -44,15 +44,16 @@ def compare(
     seed: int = 0,
     trust_code: bool = False,
     run: Run = Run(),
+    **options: Any,
 ) -> Report:
-    """Measure two models on the same examples, with the paired difference and its interval."""
+    """Measure two models on the same examples, with the paired difference and its interval.
+
+    `options` name columns of a table, as in `evaluate`; unless given they are those that the first model learnt from.
+    """
     a, b = (m if isinstance(m, Model) else load(m, trust_code=trust_code) for m in (model_a, model_b))
     if a.classes != b.classes or a.kind != b.kind:
         raise UsageError(f"Two models must have the same classes to be compared, but '{a.name}' and '{b.name}' differ.")
-    if isinstance(data, Task):
-        examples, warnings = split_of(data, split, a), data.warnings
-    else:
-        examples, warnings = open_split(data, modality=a.modality, classes=a.classes, kind=a.kind, split=split, run=run)
+    examples, warnings = labelled(a, data, split, options, run)
     first, second = assess(a, examples, run=run), assess(b, examples, run=run)
     rows = (plain_row(a.name, first, seed=seed), plain_row(b.name, second, seed=seed))
     metric = PRIMARY[a.kind]

@@ -6,12 +6,12 @@ from typing import Any
 from transfuse.core.nouns import Examples, Model, Report, Section, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
-from transfuse.evaluating.assessing import assess, split_of
+from transfuse.evaluating.assessing import assess
+from transfuse.evaluating.labelled import labelled
 from transfuse.evaluating.out_of_scope import about_scope, reject_scores
 from transfuse.evaluating.sections import detailed
 from transfuse.predicting.folder import load
 from transfuse.sources.inputs import expanded
-from transfuse.tasks.opening import open_split
 from transfuse.tasks.texts.opening import texts_in
 
 
@@ -25,20 +25,18 @@ def evaluate(
     run: Run = Run(),
     command: str = "",
     outside: Any = None,
+    **options: Any,
 ) -> Report:
     """Measure a model on labelled examples: every metric of its kind, with n and a bootstrap interval.
 
     `data` is a Task (its `split` is read), or whatever a Task can be opened from; class folders are matched to the
     model's classes by name. `outside`: inputs that belong to no class (texts: a table, a `.txt` file or strings), to
-    measure how well they are noticed. Raises `DataError` for classes that the model does not know.
+    measure how well they are noticed. `options` name columns of a table (`target`, `text_column`, `path_column`,
+    `group`, `weight`) or a `query`; the names are those that the model learnt from unless they are given. Raises
+    `DataError` for classes that the model does not know.
     """
     model = model if isinstance(model, Model) else load(model, trust_code=trust_code)
-    if isinstance(data, Task):
-        examples, warnings = split_of(data, split, model), data.warnings
-    else:
-        examples, warnings = open_split(
-            data, modality=model.modality, classes=model.classes, kind=model.kind, split=split, run=run
-        )
+    examples, warnings = labelled(model, data, split, options, run)
     assessment = assess(model, examples, run=run)
     more, summary = _scope(model, data, examples, outside, seed, run)
     rows = [{"metric": name, "value": value} for name, value in assessment.all_measured(seed=seed).items()]

@@ -79,10 +79,10 @@ def text_baseline(task: Task, *, seed: int = 0) -> Baseline:
     return Baseline(**{**vars(best), "temperature": fitted})
 
 
-def against(name: str, model: Assessment, baseline: Assessment) -> str:
+def against(name: str, model: Assessment, baseline: Assessment, called: str = NAME) -> str:
     """Whether a model beats the words alone, by the paired difference, in a sentence."""
     gap = difference(model, baseline)
-    sentence = in_words(name, NAME, PRIMARY[model.kind], gap)
+    sentence = in_words(name, called, PRIMARY[model.kind], gap)
     if gap["low"] > 0:
         return sentence
     return f"THE SOURCE DOES NOT BEAT COUNTED WORDS. {sentence}"

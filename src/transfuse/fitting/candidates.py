@@ -18,7 +18,8 @@ from transfuse.evaluating.assessing import Assessment, assess
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.predicting.folder import load, save
 from transfuse.sources.inputs import identity as identity_of
-from transfuse.sources.tables.references import suited
+from transfuse.sources.suiting import suited
+from transfuse.sources.texts.words import counts_words
 from transfuse.transferring.outcome import Outcome
 from transfuse.transferring.targets import scored
 from transfuse.transferring.transfer import carried_out
@@ -71,6 +72,11 @@ class Candidate:
         found = self.validation
         metrics = scored(found.kind, found.targets, found.outputs_NC, balanced=self.balanced)
         return (-metrics["loss"] if self.deciding == "log_loss" else metrics["score"]), -metrics["loss"]
+
+    @property
+    def transferred(self) -> bool:
+        """Whether it knows more than the task's own examples: not from scratch, nor by counting their words."""
+        return self.method != "scratch" and not counts_words(self.source)
 
     @property
     def seconds(self) -> float:

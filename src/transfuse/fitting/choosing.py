@@ -8,9 +8,10 @@ from transfuse.evaluating.compare import difference
 from transfuse.fitting.candidates import Candidate
 from transfuse.fitting.progress import Decision
 from transfuse.measuring.intervals import paired
+from transfuse.sources.texts.words import counts_words
 
-SIMPLEST_FIRST = ("unchanged", "probe", "fused_probe", "trees", "finetune", "soup", "scratch", "pretrained")
-"""One frozen network, several, one that was trained, several trainings; scratch learnt nothing from a source."""
+SIMPLEST_FIRST = ("unchanged", "words", "probe", "fused_probe", "trees", "finetune", "soup", "scratch", "pretrained")
+"""Counted words, one frozen network, several, one that was trained, several of them; scratch learnt from no source."""
 _NOISE = 0.84
 """Probability that the leader is better, below which it is not: one standard error of the paired difference."""
 
@@ -30,7 +31,7 @@ def chosen(candidates: Sequence[Candidate]) -> tuple[Candidate, Decision]:
     They are those on the validation split, and for two frozen sources on the training split too, out of fold.
     """
     leader = best(candidates)
-    simpler = [[c for c in candidates if c.method == method] for method in SIMPLEST_FIRST[: _place(leader)]]
+    simpler = [[c for c in candidates if _manner(c) == method] for method in SIMPLEST_FIRST[: _place(leader)]]
     said = [f"{leader.name} leads with {leader.score[0]:.4f} on {len(leader.validation.examples)} validation examples"]
     for candidate in (best(alike) for alike in simpler if alike):
         gap = _gap(leader, candidate)
@@ -64,7 +65,11 @@ def _gap(a: Candidate, b: Candidate) -> dict[str, float]:
 
 
 def _place(candidate: Candidate) -> int:
-    return SIMPLEST_FIRST.index(candidate.method)
+    return SIMPLEST_FIRST.index(_manner(candidate))
+
+
+def _manner(candidate: Candidate) -> str:
+    return "words" if counts_words(candidate.source) else candidate.method
 
 
 def _decision(said: list[str], words: str) -> Decision:

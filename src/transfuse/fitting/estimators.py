@@ -1,58 +1,69 @@
 """The house behind scikit-learn's interface: for Pipelines, GridSearchCV, and whoever lives there.
 
 X may be a table of numbers, which are features already, so that a head is fitted to them; or pictures (arrays, paths,
-Pillow pictures), from which `source` gives features, or is fine-tuned.
+Pillow pictures) or texts (strings, to a source of texts), from which `source` gives features, or is fine-tuned.
 
     search = GridSearchCV(TransferClassifier("timm:resnet18"), {"solver": ["ridge", "logistic"]})
     pipeline = make_pipeline(Featurizer("timm:resnet18"), StandardScaler(), SVC())
+    texts = TransferClassifier("builtin:words").fit(["warm rain", "loud guitar"], ["weather", "music"])
 
 A search over what comes after the features is fast behind a `Featurizer`, which sees every picture once. What users can
 cause is a ValueError, as scikit-learn wants it. Letters: N rows, D features, C classes, labels or target columns.
 """
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import (
-    _check_sample_weight,
     check_is_fitted,
     check_X_y,
     column_or_1d,
     validate_data,
 )
 
-from transfuse.core.errors import DataError, UsageError
+from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Kind, Source
 from transfuse.core.tables import chosen
-from transfuse.fitting.pictures import class_names, features_of, learnt_from, names_of, pictures_in, source_of
+from transfuse.fitting.examples import (
+    as_value_errors,
+    class_names,
+    examples_in,
+    features_of,
+    learnt_from,
+    names_of,
+    seed_of,
+    seen_by,
+    source_of,
+    weights_given,
+)
 from transfuse.predicting.predict import probabilities
 from transfuse.probing.heads import fit_head, logits
 from transfuse.sources.precision import Precision
 
 
 class TransferClassifier(ClassifierMixin, BaseEstimator):
-    """Classes or labels, from features or pictures.
+    """Classes or labels, from features, pictures or texts.
 
     Parameters:
-        source: What pictures are seen by: a Source or a reference such as `timm:resnet18`. Not asked for features.
-        method: For pictures: a method of transfer, such as `probe` or `finetune`; or `fit`, which decides by evidence.
+        source: What pictures or texts are seen by: a Source or a reference such as `timm:resnet18`, `hf:NAME` or
+            `builtin:words`. Not asked for features.
+        method: For both: a method of transfer, such as `probe` or `finetune`; or `fit`, which decides by evidence.
         solver: `ridge`, `logistic` or `auto`: of the head on features.
         class_weight: None, `balanced` or a weight for each class.
-        options: For pictures: of the method, such as `{"steps": 300}`, or of `fit`: `{"budget": "5m"}`.
+        options: For both: of the method, such as `{"steps": 300}`, or of `fit`: `{"budget": "5m"}`.
         random_state: Of folds, orders, augmentation and random weights; None stands for 0.
         trust_code: Allow a source that is built by the user's own function.
 
     Attributes:
         classes_: Class labels; for labels (y of 0 and 1, (N, C)) their places.
         head_: The fitted head, after features.
-        model_: The fitted Model, after pictures: it can be saved, evaluated, updated.
+        model_: The fitted Model, after pictures or texts: it can be saved, evaluated, updated.
     """
 
     def __init__(
@@ -75,7 +86,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         self.trust_code = trust_code
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "TransferClassifier":
-        """Learn from rows of features or from pictures."""
+        """Learn from rows of features, pictures or texts."""
         items, X, y = _given(self, X, y, numeric=False)
         check_classification_targets(y)
         labels = type_of_target(y) == "multilabel-indicator"
@@ -84,7 +95,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         targets = y if labels else np.searchsorted(self.classes_, y)
         if len(self.classes_) < 2:
             raise UsageError(f"`y` must hold at least 2 classes, but holds one class only: {self.classes_}.")
-        weights_N = _weights(sample_weight, X if items is None else items)
+        weights_N = weights_given(sample_weight, X if items is None else items)
         if self.class_weight is not None:
             factors_N = compute_sample_weight(self.class_weight, y)
             weights_N = factors_N if weights_N is None else weights_N * factors_N
@@ -127,7 +138,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
 
 
 class TransferRegressor(RegressorMixin, BaseEstimator):
-    """One number or several, from features or pictures: parameters and attributes as of `TransferClassifier`."""
+    """One number or several, from features, pictures or texts: parameters and attributes as of `TransferClassifier`."""
 
     def __init__(
         self,
@@ -145,10 +156,10 @@ class TransferRegressor(RegressorMixin, BaseEstimator):
         self.trust_code = trust_code
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "TransferRegressor":
-        """Learn from rows of features or from pictures."""
+        """Learn from rows of features, pictures or texts."""
         items, X, y = _given(self, X, y, numeric=True)
         self.flat_ = y.ndim == 1
-        weights_N = _weights(sample_weight, X if items is None else items)
+        weights_N = weights_given(sample_weight, X if items is None else items)
         if items is None:
             return _fit_head(self, X, y, "regression", weights_N, "ridge")
         return _fit_model(self, items, y, "regression", weights_N, {})
@@ -165,7 +176,7 @@ class TransferRegressor(RegressorMixin, BaseEstimator):
 
 
 class Featurizer(TransformerMixin, BaseEstimator):
-    """Pictures to what a frozen source sees in them; numbers are features already and pass unchanged.
+    """Pictures or texts to what a frozen source sees in them; numbers are features already and pass unchanged.
 
     Parameters:
         source: A Source or a reference such as `timm:resnet18`.
@@ -188,24 +199,26 @@ class Featurizer(TransformerMixin, BaseEstimator):
         self.trust_code = trust_code
 
     def fit(self, X: Any, y: Any = None) -> "Featurizer":
-        """Find the source; nothing is learnt."""
+        """Find the source; nothing is learnt but the words of `builtin:words`."""
         _forget_earlier(self)
-        if pictures_in(X) is None:
+        items = examples_in(X)
+        if items is None:
             validate_data(self, X)
         else:
             chosen("choice of depths", self.depths, ("final", "several", "many"))
-            self.source_ = source_of(self.source, self.trust_code)
+            with as_value_errors():
+                self.source_ = seen_by(source_of(self.source, self.trust_code), items)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
         """Features, float32 (N, D)."""
         check_is_fitted(self)
-        items = pictures_in(X)
+        items = examples_in(X)
         if items is None:
-            _refuse_other(self, "source_", "pictures")
+            _refuse_other(self, "source_", "pictures or texts")
             return validate_data(self, X, reset=False)
         _refuse_other(self, "n_features_in_", "features")
-        with _as_value_errors():
+        with as_value_errors():
             return features_of(self.source_, items, self.depths, self.precision)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -221,9 +234,9 @@ _SOLVERS = ("auto", "ridge", "logistic")
 
 
 def _given(estimator: Any, X: Any, y: Any, *, numeric: bool) -> tuple[list[Any] | None, Any, np.ndarray]:
-    """(pictures, None, targets), or (None, features, targets), checked as scikit-learn does."""
+    """(pictures or texts, None, targets), or (None, features, targets), checked as scikit-learn does."""
     _forget_earlier(estimator)
-    items = pictures_in(X)
+    items = examples_in(X)
     if items is None:
         X, y = validate_data(estimator, X, y, multi_output=True, y_numeric=numeric, ensure_min_samples=2)
     else:
@@ -232,18 +245,10 @@ def _given(estimator: Any, X: Any, y: Any, *, numeric: bool) -> tuple[list[Any] 
     return items, X, y
 
 
-def _weights(sample_weight: Any, rows: Any) -> np.ndarray | None:
-    """The user's example weights, checked; None for equal ones."""
-    if sample_weight is None:
-        return None
-    places = np.zeros((len(rows), 1))
-    return _check_sample_weight(sample_weight, places, dtype=np.float64, ensure_non_negative=True)
-
-
 def _fit_head(estimator: Any, X: Any, targets: Any, kind: Kind, weights_N: np.ndarray | None, solver: Any) -> Any:
-    with _as_value_errors():
+    with as_value_errors():
         estimator.head_ = fit_head(
-            X, targets, kind, method=solver, weights_N=weights_N, seed=_seed(estimator.random_state)
+            X, targets, kind, method=solver, weights_N=weights_N, seed=seed_of(estimator.random_state)
         )
     return estimator
 
@@ -251,8 +256,8 @@ def _fit_head(estimator: Any, X: Any, targets: Any, kind: Kind, weights_N: np.nd
 def _fit_model(
     estimator: Any, items: list[Any], targets: Any, kind: Kind, weights_N: np.ndarray | None, more: Mapping[str, Any]
 ) -> Any:
-    options = {**more, "seed": _seed(estimator.random_state), **(estimator.options or {})}
-    with _as_value_errors():
+    options = {**more, "seed": seed_of(estimator.random_state), **(estimator.options or {})}
+    with as_value_errors():
         estimator.model_ = learnt_from(
             source_of(estimator.source, estimator.trust_code),
             items,
@@ -268,12 +273,12 @@ def _fit_model(
 def _outputs(estimator: Any, X: Any) -> np.ndarray:
     """Logits or values of the head, or probabilities or values of the model, (N, C)."""
     check_is_fitted(estimator)
-    items = pictures_in(X)
+    items = examples_in(X)
     if items is None:
-        _refuse_other(estimator, "model_", "pictures")
+        _refuse_other(estimator, "model_", "pictures or texts")
         return logits(estimator.head_, validate_data(estimator, X, reset=False))
     _refuse_other(estimator, "head_", "features")
-    with _as_value_errors():
+    with as_value_errors():
         return probabilities(estimator.model_, items)
 
 
@@ -287,20 +292,3 @@ def _forget_earlier(estimator: Any) -> None:
     for name in ("head_", "model_", "columns_", "source_", "n_features_in_", "feature_names_in_"):
         if hasattr(estimator, name):
             delattr(estimator, name)
-
-
-def _seed(random_state: Any) -> int:
-    if random_state is None:
-        return 0
-    if isinstance(random_state, int | np.integer):
-        return int(random_state)
-    return int(check_random_state(random_state).randint(2**31 - 1))
-
-
-@contextlib.contextmanager
-def _as_value_errors() -> Iterator[None]:
-    """Errors in the user's data, as the ValueError that scikit-learn expects."""
-    try:
-        yield
-    except DataError as error:
-        raise UsageError(str(error)) from error

@@ -32,16 +32,18 @@ from transfuse.fitting.trainings import train
 from transfuse.fitting.unlabelled import require_unlabelled
 from transfuse.predicting.predict import confidences_of
 from transfuse.sources.references import find, told_apart
+from transfuse.sources.texts.words import counts_words
 from transfuse.tasks.opening import open_task
 from transfuse.transferring.transfer import described
 
+WORDS = "builtin:words"
 DEFAULT_SOURCES: Mapping[str, tuple[str, ...]] = {
     "image": ("timm:mobilenetv3_small_100", "builtin"),
-    "text": ("hf:sentence-transformers/all-MiniLM-L6-v2",),
+    "text": ("hf:sentence-transformers/all-MiniLM-L6-v2", WORDS),
     "table": ("table:columns", "table:network"),
 }
 """For pictures: a small network from the hub, and the one that comes with the package and needs no network. For texts:
-a small sentence encoder from the hub."""
+a small sentence encoder from the hub, and the words themselves, which stand beside the user's own sources too."""
 
 
 def fit(
@@ -186,14 +188,19 @@ def _found(
     if not sources:
         noun = {"image": "pictures"}.get(modality, f"{modality}s")
         progress.notes.append(f"No source was given: the defaults for {noun} were taken, {' and '.join(defaults)}.")
+    words = [WORDS] if modality == "text" and not any(map(_are_words, references)) else []
     found, problems = 0, []
-    for reference in references:
+    for reference in [*references, *words]:
         try:
             yield reference if isinstance(reference, Source) else find(str(reference), trust_code=trust_code)
-            found += 1
+            found += reference in references
         except NotCached as error:
             problems.append(error)
             message = f"The source '{reference}' was left out: {error}"
             progress.warnings.append(DataWarning(code="source-left-out", message=message))
     if not found:
         raise problems[0]
+
+
+def _are_words(reference: Source | str) -> bool:
+    return counts_words(reference) if isinstance(reference, Source) else reference == WORDS

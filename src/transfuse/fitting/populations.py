@@ -25,7 +25,7 @@ from transfuse.evaluating.assessing import Assessment
 from transfuse.evaluating.compare import difference, in_words
 from transfuse.fitting.candidates import Candidate, made, measured
 from transfuse.fitting.choosing import best
-from transfuse.fitting.probes import leading
+from transfuse.fitting.probes import pretrained
 from transfuse.fitting.progress import Progress
 from transfuse.fitting.resembling import cropped, drift
 from transfuse.fitting.trainings import attempt
@@ -100,7 +100,7 @@ def _columns(data: Any, task: Task) -> dict[str, Any]:
 
 def frozen(population: Task, task: Task, run: Run, options: Mapping[str, Any], progress: Progress) -> None:
     """Candidates on features of the best probe's source, as it is and, where drift suggests it, cropped to the ink."""
-    leader = leading(progress)
+    leader = best(pretrained(progress) or progress.by("probe"))
     sources = [leader.source]
     variant = cropped(leader.source, population, task)
     if variant is not None:
@@ -225,7 +225,10 @@ def trained(
     population: Task, task: Task, run: Run, options: Mapping[str, Any], progress: Progress, folder: Path
 ) -> None:
     """The network trained on the source's examples: unchanged, and fine-tuned on the target's."""
-    source = leading(progress).source
+    probes = pretrained(progress)
+    if not probes:
+        return
+    source = best(probes).source
     more = {"depths": "auto"} if task.modality == "text" else {}
     part = run.part("population", _SHARE_OF_SOURCE * run.remaining())
     try:

@@ -14,6 +14,7 @@ from transfuse.fitting.candidates import Candidate, made, measured
 from transfuse.fitting.choosing import best
 from transfuse.fitting.progress import Progress
 from transfuse.ranking.rank import rank
+from transfuse.sources.texts.words import counts_words
 from transfuse.training.options import Fit
 from transfuse.transferring.fused_probe import Joined, fused_probe, joined
 from transfuse.transferring.outcome import Outcome
@@ -24,9 +25,11 @@ _PROBED = 4
 
 
 def shortlisted(found: Sequence[Source], task: Task, run: Run, progress: Progress, *, seed: int) -> list[Source]:
-    """At most `_PROBED` sources: the first of the ranking when there are more."""
+    """At most `_PROBED` sources, the first of the ranking when there are more; before them the words themselves."""
+    words = [source for source in found if counts_words(source)]
+    found = [source for source in found if not counts_words(source)]
     if len(found) <= _PROBED:
-        return list(found)
+        return [*words, *found]
     report = rank(task, found, seed=seed, run=run)
     progress.warnings += report.warnings
     names = list(dict.fromkeys(row["source"] for row in report.rows))
@@ -37,7 +40,7 @@ def shortlisted(found: Sequence[Source], task: Task, run: Run, progress: Progres
         report.summary[0] if report.summary else "",
         f"{', '.join(source.name for source in kept)}: the first of the ranking.",
     )
-    return kept
+    return [*words, *kept]
 
 
 def probed(found: Sequence[Source], task: Task, run: Run, options: Mapping[str, Any], progress: Progress) -> None:
@@ -130,3 +133,8 @@ def paying(found: Joined) -> Joined:
 def leading(progress: Progress) -> Candidate:
     """The best probe of a single source."""
     return best(progress.by("probe"))
+
+
+def pretrained(progress: Progress) -> list[Candidate]:
+    """Probes of sources that have weights to train, best validation first."""
+    return [probe for probe in progress.by("probe") if probe.transferred]

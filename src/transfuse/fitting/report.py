@@ -16,6 +16,7 @@ from transfuse.fitting.candidates import Candidate
 from transfuse.fitting.progress import Progress
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.sources.inputs import notes_on
+from transfuse.sources.texts.words import counts_words
 from transfuse.transferring.transfer import learning_curves
 
 
@@ -45,7 +46,7 @@ def evidence(
         summary=(
             f"Chosen on the validation split: {chosen.name}.",
             *_found(task, chosen, progress.candidates, assessments, split),
-            *([f"{against(chosen.name, assessments[chosen.name], words)} [{split} split]"] if words else []),
+            *_beside_words(chosen, progress.candidates, assessments, words, split),
             *progress.notes,
             f"Took {spoken(spent)} of a budget of {spoken(budget)}."
             + (" Stopped by the user." if progress.interrupted else ""),
@@ -90,10 +91,12 @@ def _findings(
     findings = []
     metric = PRIMARY[assessments[chosen.name].kind]
     mine = [c for c in everyone if c.learnt_from == "target"]
-    transferred = max((c for c in mine if c.method != "scratch"), key=lambda c: c.score)
+    transferred = max((c for c in mine if c.transferred), key=lambda c: c.score, default=None)
     scratch = next((c for c in everyone if c.method == "scratch"), None)
     probe = max((c for c in mine if c.method == "probe"), key=lambda c: c.score)
-    if scratch is None:
+    if transferred is None:
+        findings.append("Nothing was transferred: there was no pretrained source, and the words were counted.")
+    elif scratch is None:
         findings.append("What transfer bought was not measured: nothing was trained from scratch.")
     else:
         gap = difference(assessments[transferred.name], assessments[scratch.name])
@@ -103,6 +106,26 @@ def _findings(
         findings.append(in_words(chosen.name, probe.name, metric, gap))
     findings += populations.findings(everyone, assessments)
     return [f"{finding} [{split} split]" for finding in findings]
+
+
+def _beside_words(
+    chosen: Candidate,
+    everyone: Sequence[Candidate],
+    assessments: dict[str, Assessment],
+    words: Assessment | None,
+    split: str,
+) -> list[str]:
+    """Whether the best of what a pretrained source knows beats tf-idf, and the built-in words where they stand beside.
+
+    Told of the chosen model when it knows more than words.
+    """
+    known = [c for c in everyone if c.transferred]
+    if words is None or not known:
+        return []
+    told = chosen if chosen.transferred else max(known, key=lambda c: c.score)
+    counted = [c for c in everyone if counts_words(c.source) and c.learnt_from == "target"]
+    rivals = [(NAME, words), *((c.name, assessments[c.name]) for c in counted[:1])]
+    return [f"{against(told.name, assessments[told.name], rival, name)} [{split} split]" for name, rival in rivals]
 
 
 def _what_transfer_bought(

@@ -20,16 +20,7 @@ _LOOKED_AT = 400
 
 def drift(ratio: Ratio, population: Task, task: Task, *, by: str) -> DataWarning:
     """How surely the populations are told apart, what the weights leave, and what can be seen, largest first."""
-    n, m = len(population.splits["train"]), len(task.splits["train"])
-    lines = []
-    if min(n, m) >= FEWEST:
-        told = _told_apart(ratio, n, m, task.seed)
-        lines.append(
-            f"told apart out of fold: AUC {told['value']:.3f} ({told['low']:.3f} to {told['high']:.3f}, n = {n + m})"
-        )
-        lines.append(f"importance weights: {n} examples count like {ratio.effective:.0f} of equal weight")
-        if told["low"] > 0.99:
-            lines.append("they hardly overlap in these features: weights can say little")
+    lines = about_weights(ratio, population, task)
     if task.modality == "image":
         lines += [
             f"{row['statistic']}: {row['source']:g} there, {row['target']:g} here"
@@ -39,6 +30,19 @@ def drift(ratio: Ratio, population: Task, task: Task, *, by: str) -> DataWarning
         ]
     message = f"How the source's examples and the target's differ (features of {by})."
     return DataWarning(code="drift", message=message, places=tuple(lines), severity="note")
+
+
+def about_weights(ratio: Ratio, population: Task, task: Task) -> list[str]:
+    """How surely the populations are told apart, and how many examples' say the weights leave."""
+    n, m = len(population.splits["train"]), len(task.splits["train"])
+    if min(n, m) < FEWEST:
+        return [f"importance weights: equal, since a population has fewer than {FEWEST} examples ({n} there, {m} here)"]
+    told = _told_apart(ratio, n, m, task.seed)
+    return [
+        f"told apart out of fold: AUC {told['value']:.3f} ({told['low']:.3f} to {told['high']:.3f}, n = {n + m})",
+        f"importance weights: {n} examples count like {ratio.effective:.0f} of equal weight",
+        *(["they hardly overlap in these features: weights can say little"] if told["low"] > 0.99 else []),
+    ]
 
 
 def _told_apart(ratio: Ratio, n: int, m: int, seed: int) -> dict[str, float]:

@@ -23,8 +23,9 @@ from transfuse.core.runs import Run
 from transfuse.fitting.candidates import Candidate, made, measured
 from transfuse.fitting.populations import reweighted
 from transfuse.fitting.progress import Progress
+from transfuse.fitting.resembling import about_weights
 from transfuse.predicting.folder import save
-from transfuse.probing.aligning import coral_of, density_ratio
+from transfuse.probing.aligning import Ratio, coral_of, density_ratio
 from transfuse.sources.extraction import features
 from transfuse.sources.network import Network
 from transfuse.sources.opening import open_source
@@ -69,8 +70,11 @@ def pooled(source: Task, task: Task, run: Run, options: Mapping[str, Any], progr
     """Candidates that learn from both populations at once."""
     shared = {name: value for name, value in options.items() if name in ("seed", "class_weights")}
     both = together(source, task)
-    weights_N = importance(source, task, both, run)
-    weighted = reweighted(both, weights_N)
+    ratio = importance(source, task, both, run)
+    message = "What the weights of the source's rows leave of them (by a linear model of the columns)."
+    places = tuple(about_weights(ratio, source, task))
+    progress.warnings.append(DataWarning(code="importance-weights", message=message, places=places, severity="note"))
+    weighted = reweighted(both, np.concatenate([np.ones(len(task.splits["train"])), ratio.weights_N]))
     columns = unfitted("columns")
     for name, data in (("pooled", both), ("importance-weighted", weighted)):
         for method in ("probe", "trees"):
@@ -128,11 +132,11 @@ def together(source: Task, task: Task) -> Task:
     )
 
 
-def importance(source: Task, task: Task, both: Task, run: Run) -> np.ndarray:
-    """Weights of the pooled rows (N,): 1 for the target's, the ratio of densities for the source's."""
+def importance(source: Task, task: Task, both: Task, run: Run) -> Ratio:
+    """The target's density over the source's, at each of the source's rows among the pooled ones."""
     count = len(task.splits["train"])
     x_ND = cast("Features", features(suited(unfitted("columns"), both), both, "train", run=run)).x_ND
-    return np.concatenate([np.ones(count), density_ratio(x_ND[count:], x_ND[:count], seed=both.seed).weights_N])
+    return density_ratio(x_ND[count:], x_ND[:count], seed=both.seed)
 
 
 def drift(source: Task, task: Task) -> tuple[DataWarning, ...]:

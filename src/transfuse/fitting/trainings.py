@@ -9,7 +9,7 @@ from transfuse.core.nouns import Source, Task
 from transfuse.core.runs import Run
 from transfuse.fitting.candidates import Candidate, made
 from transfuse.fitting.choosing import best, proven_worse
-from transfuse.fitting.probes import leading
+from transfuse.fitting.probes import pretrained
 from transfuse.fitting.progress import Progress
 from transfuse.fitting.recipes import searched
 from transfuse.fitting.soups import souped
@@ -27,6 +27,9 @@ _SHARE_OF_BASELINE = 0.3
 
 def train(task: Task, run: Run, options: dict[str, Any], progress: Progress, *, baseline: bool, search: int) -> None:
     """Fine-tune within the time that is left; what was made goes into `progress`."""
+    if not pretrained(progress):
+        progress.notes.append("Nothing was trained: words that are counted have no weights that could move.")
+        return
     source, found = _winner(task, run, options, progress)
     if progress.interrupted:
         return
@@ -76,13 +79,14 @@ def attempt(
 
 def _winner(task: Task, run: Run, options: dict[str, Any], progress: Progress) -> tuple[Source, dict[str, Any]]:
     """The source for the longest fine-tuning, with the rate that a short one found; those that may win compete."""
-    leader = leading(progress)
-    rivals = [probe for probe in progress.by("probe") if not proven_worse(probe, leader)][:_RIVALS]
-    if len(progress.by("probe")) > 1:
+    probes = pretrained(progress)
+    leader = best(probes)
+    rivals = [probe for probe in probes if not proven_worse(probe, leader)][:_RIVALS]
+    if len(probes) > 1:
         progress.decide(
             "Which sources may win when trained?",
             f"The best probe is {leader.source.name}'s; proven worse on validation: "
-            f"{', '.join(p.source.name for p in progress.by('probe') if proven_worse(p, leader)) or 'none'}.",
+            f"{', '.join(p.source.name for p in probes if proven_worse(p, leader)) or 'none'}.",
             f"{', '.join(probe.source.name for probe in rivals)}.",
         )
     if len(rivals) < 2:

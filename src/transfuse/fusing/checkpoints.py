@@ -4,12 +4,12 @@ A file, a folder of transformers, timm or diffusers (one file or many with an in
 read whole, through the gate; safetensors tensor by tensor.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transfuse.core.documents import json_object
 from transfuse.core.errors import UsageError, WeightsError
 from transfuse.weights.gate import open_tensors, recognise
 from transfuse.weights.headers import DTYPES, Dtype, Entry, read_header
@@ -61,7 +61,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
             entries[name] = entry
     _require_plain(path, entries)
     document = path / DOCUMENT
-    known = _json(document) if path.is_dir() and document.is_file() else None
+    known = json_object(document, WeightsError) if path.is_dir() and document.is_file() else None
     return Checkpoint(
         path=path, folder=path if path.is_dir() else None, files=files, entries=entries, document=known
     )  # fmt: skip
@@ -85,7 +85,7 @@ def _files(folder: Path) -> tuple[Path, ...]:
 
 def _indexed(folder: Path, index: Path) -> tuple[Path, ...]:
     """The shards of an index, all of which must lie beside it."""
-    names = _json(index).get("weight_map")
+    names = json_object(index, WeightsError).get("weight_map")
     if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
         raise WeightsError(f"'{index}' must say in which file each tensor lies (weight_map), but does not.")
     files = sorted(set(names.values()))
@@ -93,16 +93,6 @@ def _indexed(folder: Path, index: Path) -> tuple[Path, ...]:
     if wrong is not None:
         raise WeightsError(f"'{index}' must name files beside it, but '{wrong}' is not there. Fetch the folder again.")
     return tuple(folder / name for name in files)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"'{path}' must be JSON, but cannot be read: {error}.") from error
-    if not isinstance(document, dict):
-        raise WeightsError(f"'{path}' must be a JSON object, but is not.")
-    return document
 
 
 def _entries(file: Path) -> dict[str, Entry]:

@@ -4,6 +4,7 @@ Letters: N inputs, C classes or target columns.
 """
 
 import contextlib
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ def logits(
     network: nn.Module, items: Sequence[Any], preprocessing: AnyPreprocessing, *, run: Run = Run(), batch_size: int = 64
 ) -> np.ndarray:
     """Outputs of a network in evaluation mode, float32 (N, C), in the order of `items`."""
-    device = next(network.parameters()).device
+    # a body of buffers alone, such as counted words, has no parameters
+    device = next(itertools.chain(network.parameters(), network.buffers())).device
     was_training = network.training
     network.eval()
     places = blocks(items, preprocessing, batch_size)

@@ -18,6 +18,7 @@ from transfuse.ranking.report import report
 from transfuse.ranking.scores import Cell, milliseconds, scores
 from transfuse.ranking.subsets import least_examples, plan, subsets
 from transfuse.sources.references import find, told_apart
+from transfuse.sources.suiting import suited
 from transfuse.tasks.opening import open_task, require_modality
 
 Depths = Literal["final", "several", "many"]
@@ -68,6 +69,7 @@ def rank(
     task = data if isinstance(data, Task) else open_task(data, seed=seed, run=run)
     for source in found:
         require_modality(task, source.modality)
+    found = [suited(source, task) if task.modality == "text" else source for source in found]
     available = len(task.splits["train"]) if "train" in task.splits else 0
     if available < 2:
         raise DataError(f"Ranking needs at least 2 training examples, but '{task.name}' has {available}.")

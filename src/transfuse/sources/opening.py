@@ -32,6 +32,7 @@ NETWORKS = {
     "onehot": "transfuse.sources.tables.network",
     "trees": "transfuse.sources.tables.trees",
     "boosted": "transfuse.sources.tables.boosted",
+    "words": "transfuse.sources.texts.words",
 }
 """Origins beside timm and the user's own function, by the name of their entry in a builder. A module has
 `built(builder, trust_code=) -> body` with random weights, and `parts(source, tensors) -> Parts`."""

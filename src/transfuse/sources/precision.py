@@ -16,6 +16,7 @@ from torch import nn
 
 from transfuse.core.errors import MissingExtra, UsageError
 from transfuse.core.tables import chosen
+from transfuse.sources.inputs import PADDING
 
 Precision = Literal["auto", "float32", "bfloat16", "fast"]
 Compute = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
@@ -77,17 +78,28 @@ def _openvino(network: nn.Module) -> Compute:
             return answered(x_Bchw)
 
     def answered(x_Bchw: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        if not compiled:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # OpenVINO still traces by torch.jit, which torch calls deprecated
-                converted = openvino.convert_model(network.eval(), example_input=x_Bchw, input=[-1, *x_Bchw.shape[1:]])
-            # OpenVINO takes bfloat16 silently where the processor has it; said explicitly here, and recorded.
-            hints = {"INFERENCE_PRECISION_HINT": "bf16"}
-            compiled["model"] = openvino.Core().compile_model(converted, "CPU", hints)
-        values = compiled["model"](x_Bchw.contiguous().numpy())
+        try:
+            if not compiled:
+                compiled["model"] = _compiled(openvino, network, x_Bchw)
+            values = compiled["model"](x_Bchw.contiguous().numpy())
+        except Exception as error:  # each stage of a conversion has errors of its own
+            why = next((line for line in reversed(str(error).splitlines()) if line.strip()), "")[:200]
+            raise UsageError(f"OpenVINO cannot run this network ({why}). Use another precision than 'fast'.") from error
         return tuple(torch.from_numpy(values[place].copy()).float() for place in range(len(values)))
 
     return compute
+
+
+def _compiled(openvino: Any, network: nn.Module, batch: torch.Tensor) -> Any:
+    """The network for batches of any number of examples, and of texts for any length."""
+    shape = [-1, *batch.shape[1:]]
+    if batch.dtype == torch.int64:  # a text that is padded, so that the branch that masks is the one that is traced
+        shape, batch = [-1, -1], torch.tensor([[0, 0, 0, 0], [0, 0, PADDING, PADDING]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # OpenVINO still traces by torch.jit, which torch calls deprecated
+        converted = openvino.convert_model(network.eval(), example_input=batch, input=shape)
+    # OpenVINO takes bfloat16 silently where the processor has it; said explicitly here, and recorded.
+    return openvino.Core().compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
 
 
 @cache

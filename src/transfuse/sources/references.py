@@ -5,6 +5,7 @@ random:timm:NAME                  the same network with random weights
 file:WEIGHTS@timm:NAME            a file of yours for a network of timm
 file:WEIGHTS@nets.py:function     a file of yours for a network of yours (runs that code)
 builtin[:NAME]                    inside this package
+builtin:words                     words of the texts of whatever task it is used on
 table:columns, table:network      plain columns or a fresh network, for whatever table it is used on
 FOLDER                            a saved Model, or a network of transformers (config.json)
 hf:NAME, random:hf:NAME           a network that reads texts, from the hub, its cache, or a folder
@@ -24,11 +25,12 @@ from transfuse.sources import builtin, functions, inputs
 from transfuse.sources.images import preprocessing, timm_networks
 from transfuse.sources.images.preprocessing import Size
 from transfuse.sources.tables.references import BUILTIN, unfitted
+from transfuse.sources.texts import words
 from transfuse.weights import gate
 
 _FORMS = (
     "timm:NAME[.tag], random:timm:NAME, file:WEIGHTS@timm:NAME, file:WEIGHTS@nets.py:function, builtin[:NAME],"
-    " hf:NAME, random:hf:NAME, or the folder of a saved Model or of a network of transformers"
+    " builtin:words, hf:NAME, random:hf:NAME, or the folder of a saved Model or of a network of transformers"
 )
 _KINDS = ("timm", "random", "file", "builtin", "hf", "table")
 _WEIGHTS_SUFFIXES = {".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt"}
@@ -64,6 +66,10 @@ def find(
     said = {"max_length": max_length, "prompt": prompt, "pooling": pooling, "cut": cut}
     if (name := _text_name(text)) is not None:
         return _text(text, name, trust_code, said, options)
+    if text == f"builtin:{words.NAME}":
+        _refuse({name: said[name] for name in ("prompt", "pooling")}, "texts by networks", text)
+        _refuse(options, "pictures", text)
+        return words.unfitted(max_length=max_length, cut=cut)
     _refuse(said, "texts", text)
     if text == "builtin":
         kind, rest = "builtin", ""

@@ -5,6 +5,7 @@ and tables with one column of free text beside the target are texts; other table
 text among them, and SQL URLs are tables.
 """
 
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -79,6 +80,9 @@ def open_split(
     if isinstance(data, Task) and data.modality != modality:
         raise DataError(f"The model takes data of the modality {modality}, but the task's is {data.modality}.")
     opener = resolve(SPLIT_OPENERS, modality, "modality")
+    wrong = next((name for name in options if name not in inspect.signature(opener).parameters), None)
+    if wrong is not None:
+        raise UsageError(f"The data are opened for a model of the modality {modality}, which have no option '{wrong}'.")
     found: tuple[Examples, tuple[DataWarning, ...]] = opener(
         data, classes=classes, kind=kind, split=split, run=run, **options
     )

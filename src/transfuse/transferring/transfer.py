@@ -17,7 +17,8 @@ from transfuse.measuring.metrics import PRIMARY
 from transfuse.predicting.predict import confidences_of, probabilities
 from transfuse.sources.inputs import identity, notes_on
 from transfuse.sources.references import find
-from transfuse.sources.tables.references import changed_lines, suited
+from transfuse.sources.suiting import suited
+from transfuse.sources.tables.references import changed_lines
 from transfuse.tasks.opening import open_task, require_modality
 from transfuse.transferring.options import arranged
 from transfuse.transferring.outcome import Outcome

@@ -18,7 +18,8 @@ from transfuse.core.nouns import DataWarning, TablePreprocessing
 from transfuse.core.provenance import plain
 from transfuse.sources.tables import parts
 from transfuse.tasks.tables.encoding import slots_of
-from transfuse.tasks.tables.opening import preprocessing_from, read_table, row_digests
+from transfuse.tasks.tables.given import read_table
+from transfuse.tasks.tables.opening import preprocessing_from, row_digests
 from transfuse.tasks.tables.reading import table_of
 from transfuse.tasks.tables.rows import Cells, Row, Rows, encoded_rows, rows_in_memory
 

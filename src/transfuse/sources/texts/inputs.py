@@ -1,7 +1,8 @@
 """Texts as a network takes them (see `sources.inputs`): int64 (B, T) token ids, padded with -1 where a text has ended.
 
 Tokenizers are `tokenizer.json` files, which hold no code. A text longer than `max_length` is cut by the source's rule:
-its end is left out, or its beginning; special tokens stay. Letters: B texts of a batch, T tokens, N texts.
+its end is left out, or its beginning; special tokens stay. `builtin:ngrams` (see `ngrams`) is a tokenizer without a
+file, whose `max_length` counts characters. Letters: B texts of a batch, T tokens, N texts.
 """
 
 import shutil
@@ -20,6 +21,7 @@ from transfuse.core.errors import DataError, ModelError, SourceError, UsageError
 from transfuse.core.nouns import DataWarning, TextPreprocessing
 from transfuse.core.provenance import plain
 from transfuse.sources.inputs import PADDING
+from transfuse.sources.texts import ngrams
 from transfuse.tasks.split_tables import TABLES
 from transfuse.tasks.texts.opening import texts_in
 from transfuse.tasks.texts.reading import digest_of, text_of
@@ -73,6 +75,8 @@ def lengths(items: Sequence[Any], preprocessing: TextPreprocessing) -> np.ndarra
 
 def share_cut(items: Sequence[Any], preprocessing: TextPreprocessing) -> float:
     """0..1: share of the texts that are longer than the network reads."""
+    if preprocessing.tokenizer == ngrams.NAME:
+        return sum(len(text_of(item)) > preprocessing.max_length for item in items) / max(1, len(items))
     full = lengths(items, preprocessing) >= preprocessing.max_length
     texts = [preprocessing.prompt + text_of(items[place]) for place in np.flatnonzero(full).tolist()]
     tokenizer = _tokenizer(preprocessing)
@@ -87,7 +91,8 @@ def notes_on(items: Sequence[Any], preprocessing: TextPreprocessing) -> tuple[Da
     if not share:
         return ()
     message = (
-        f"{share:.1%} of the texts are longer than {preprocessing.max_length} tokens; their {preprocessing.cut} is cut."
+        f"{share:.1%} of the texts are longer than {preprocessing.max_length} {_unit(preprocessing)}; their"
+        f" {preprocessing.cut} is cut."
         " Give another `max_length` (--max-length) or `cut` (--cut)."
     )
     return (DataWarning(code="texts-cut", message=message, severity="note"),)
@@ -136,12 +141,21 @@ def digests_of(items: Sequence[Any]) -> tuple[str, ...]:
 def described(preprocessing: TextPreprocessing) -> str:
     """Length, and what becomes of longer texts."""
     prompt = f", after the prompt '{preprocessing.prompt}'" if preprocessing.prompt else ""
-    return f"text of at most {preprocessing.max_length} tokens (the {preprocessing.cut} of more is cut){prompt}"
+    most = f"{preprocessing.max_length} {_unit(preprocessing)}"
+    return f"text of at most {most} (the {preprocessing.cut} of more is cut){prompt}"
+
+
+def _unit(preprocessing: TextPreprocessing) -> str:
+    return "characters" if preprocessing.tokenizer == ngrams.NAME else "tokens"
 
 
 def from_plain(document: Mapping[str, Any], folder: Path | None = None) -> TextPreprocessing:
     """As a saved Model holds it; the tokenizer lies in the folder. Raises `ModelError` when it was changed."""
     found = TextPreprocessing(**document)
+    if found.tokenizer == ngrams.NAME:
+        if found.digest != ngrams.DIGEST:
+            raise ModelError("The model counts words by other rules than this version of transfuse. Make it again.")
+        return found
     path = folder / Path(found.tokenizer).name if folder else Path(found.tokenizer)
     if not path.is_file():
         raise ModelError(f"'{path}' must hold the model's tokenizer, but is not there. Restore the folder.")
@@ -152,6 +166,8 @@ def from_plain(document: Mapping[str, Any], folder: Path | None = None) -> TextP
 
 def written(preprocessing: TextPreprocessing, folder: Path) -> dict[str, Any]:
     """The plain form; the tokenizer is copied into the folder."""
+    if preprocessing.tokenizer == ngrams.NAME:
+        return plain(preprocessing)  # type: ignore[no-any-return]
     path = Path(preprocessing.tokenizer)
     if path.is_file() and digests.of_file(path) == preprocessing.digest:
         shutil.copyfile(path, folder / FILE)
@@ -191,8 +207,12 @@ def _keep(made: Mapping[tuple[Any, ...], np.ndarray]) -> None:
 
 
 def _tokenised(texts: Sequence[str], preprocessing: TextPreprocessing) -> list[np.ndarray]:
-    limit, end = preprocessing.max_length * _CHARACTERS, preprocessing.cut == "end"
+    counted = preprocessing.tokenizer == ngrams.NAME
+    limit = preprocessing.max_length * (1 if counted else _CHARACTERS)
+    end = preprocessing.cut == "end"
     given = [preprocessing.prompt + (text[:limit] if end else text[-limit:]) for text in texts]
+    if counted:
+        return [ngrams.ids_of(text) for text in given]
     safe = [text.encode("utf-8", "replace").decode() for text in given]  # half surrogates are no text to tokenizers
     encoded = _truncating(preprocessing).encode_batch(safe)
     return [np.array(one.ids or [0], np.int32) for one in encoded]

@@ -5,7 +5,6 @@ FOLDER, hf:FOLDER  with config.json, tokenizer.json and weights
 random:hf:...      the same network with random weights
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from transfuse.core import digests
+from transfuse.core.documents import json_object
 from transfuse.core.errors import NotCached, SourceError, UsageError
 from transfuse.core.nouns import Source, TextPreprocessing
 from transfuse.sources.hub import offline_words, reachable
@@ -54,7 +54,7 @@ def find_text(reference: str, name: str, *, random: bool, trust_code: bool, opti
     folder = path.resolve() if path.is_dir() else _downloaded(name, weights=not random)
     if not is_network(folder):
         raise SourceError(f"'{folder}' must hold a network of transformers, but has no config.json.")
-    document = _json(folder / "config.json")
+    document = json_object(folder / "config.json", SourceError)
     code = networks.needs_code(document)
     if code and not trust_code:
         raise UsageError(
@@ -216,7 +216,7 @@ def _not_cached(name: str, reason: str) -> str:
     held = ", ".join(cached()) or "nothing"
     return (
         f"'hf:{name}' must be downloaded, but that failed: {offline_words(reason)}. Cached: {held}. Without a network"
-        " work a local folder with config.json, tokenizer.json and weights, and a saved Model's folder."
+        " work builtin:words, a local folder with config.json, tokenizer.json and weights, and a saved Model's folder."
     )
 
 
@@ -241,15 +241,5 @@ def _licence(folder: Path) -> str:
     return "unknown"
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SourceError(f"'{path}' must be JSON, but cannot be read: {error}.") from error
-    if not isinstance(document, dict):
-        raise SourceError(f"'{path}' must hold a JSON object, but holds {type(document).__name__}.")
-    return document
-
-
 def _optional(path: Path) -> dict[str, Any]:
-    return _json(path) if path.is_file() else {}
+    return json_object(path, SourceError) if path.is_file() else {}

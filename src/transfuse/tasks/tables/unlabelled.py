@@ -10,7 +10,8 @@ import numpy as np
 from transfuse.core.errors import DataError
 from transfuse.core.nouns import TablePreprocessing, Task
 from transfuse.tasks.tables.encoding import learnt_columns
-from transfuse.tasks.tables.opening import columns_of, read_table
+from transfuse.tasks.tables.given import read_table
+from transfuse.tasks.tables.opening import columns_of
 from transfuse.tasks.tables.roles import Guess
 from transfuse.tasks.tables.rows import Cells, Rows
 

@@ -3,7 +3,7 @@
 Tunstall et al., "Efficient Few-Shot Learning Without Prompts" (SetFit), arXiv 2209.11055: the cosine between two texts'
 features is pulled to 1 for one class and to 0 for two, by squared error. Changed: in a pass every example has one
 partner of its class and one of another, drawn anew each time, so the pairs of a pass are 2 N instead of N²; and the
-result is kept only when the validation split says that it is better than the probe of the untouched source.
+result is kept only when the validation split says that it is better than `probe`, at whatever depths that takes.
 
 Relations: `finetune` learns from the classes themselves and does better with many examples.
 Letters: B examples of a batch, T tokens, N examples, D features.
@@ -29,13 +29,13 @@ from transfuse.sources.extraction import features
 from transfuse.sources.inputs import joined
 from transfuse.sources.network import Network
 from transfuse.sources.opening import Opened
-from transfuse.training.averaging import copied
 from transfuse.training.batches import Batch, Inputs, inputs_of
 from transfuse.training.options import Fit, default_steps
+from transfuse.transferring.methods.probe import probe
 from transfuse.transferring.moving import layerwise
 from transfuse.transferring.outcome import HeadShape, Outcome
 from transfuse.transferring.planning import Job, planned
-from transfuse.transferring.starting import fitted, seeded_head, set_linear, start
+from transfuse.transferring.starting import Depths, fitted, seeded_head, set_linear, start
 from transfuse.transferring.targets import scored
 from transfuse.transferring.tuning import Workbench, calibrated, workbench
 
@@ -43,18 +43,28 @@ _CHECKED = 512
 """Validation examples whose pairs are judged, at most."""
 
 
-def contrastive(source: Source, task: Task, *, run: Run = Run(), fit: Fit = Fit(), layer_decay: float = 0.8) -> Outcome:
+def contrastive(
+    source: Source,
+    task: Task,
+    *,
+    run: Run = Run(),
+    fit: Fit = Fit(),
+    depths: Depths = "auto",
+    layer_decay: float = 0.8,
+) -> Outcome:
     """All layers move by pairs; the head is fitted to the features that result.
 
-    `layer_decay` (0..1) is the factor on the rate from one layer to the one before it. Single-label tasks only.
+    `depths` is which features are drawn together and seen by the head (see `probe`). `layer_decay` (0..1) is the factor
+    on the rate from one layer to the one before it. Single-label tasks only.
     """
     if task.kind != "single-label":
         raise UsageError(f"`contrastive` needs one class an example, but the task is {task.kind}. Use 'finetune'.")
-    begin = start(source, task, head=HeadShape(), fit=fit, run=run)
+    begin = start(source, task, head=HeadShape(), fit=fit, run=run, depths=depths)
+    still = probe(source, task, run=run, fit=fit)
     train, valid = task.splits["train"], task.splits["valid"]
     inputs = inputs_of(train, source.preprocessing), inputs_of(valid, source.preprocessing)
     bench = workbench(task, source.preprocessing, fit, inputs=inputs)
-    origin, before = copied(begin.network), _validated(begin.network, bench)
+    before = _validated(still.network, bench)
     triples = replace(bench, train_inputs=Triples(inputs[0], train, fit.seed))
     judged = _Judged(Triples(inputs[1], valid, fit.seed))
     pairing = Pairing(begin.opened.body)
@@ -68,16 +78,15 @@ def contrastive(source: Source, task: Task, *, run: Run = Run(), fit: Fit = Fit(
     )
     plan = planned(job, replace(fit, steps=fit.steps or default_steps(len(train))), run)
     trained = job.train(plan.fit, run)
-    network = _with_head(begin.opened, task, fit, run)
+    network: nn.Module = _with_head(begin.opened, task, fit, run)
     after = _validated(network, bench)
     kept = (after["score"], -after["loss"]) > (before["score"], -before["loss"])
     if not kept:
-        begin.network.load_state_dict(origin)
-        network = begin.network
+        network = still.network
     metric = PRIMARY[task.kind]
     return Outcome(
         network=network,
-        builder=begin.opened.source.builder,
+        builder=begin.opened.source.builder if kept else still.builder,
         preprocessing=source.preprocessing,
         temperature=calibrated(network, bench),
         facts={

@@ -1,15 +1,19 @@
-"""What scikit-learn hands to an estimator as X, where it holds pictures: recognised, turned to features, learnt from.
+"""What scikit-learn hands to an estimator as X, where it holds pictures or texts: recognised, seen, learnt from.
 
-Letters: N pictures, H, W pixels, C channels or classes, D features.
+Strings are texts to a source of texts, and paths of pictures to others.
+Letters: N examples, H, W pixels, C channels or classes, D features.
 """
 
+import contextlib
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight
 
 from transfuse.core.digests import of_value
 from transfuse.core.errors import DataError, UsageError
@@ -20,12 +24,13 @@ from transfuse.fitting.fit import fit
 from transfuse.fitting.refitting import merged
 from transfuse.sources.depths import FINAL, spread
 from transfuse.sources.extraction import features
+from transfuse.sources.inputs import digests_of
 from transfuse.sources.opening import open_source
 from transfuse.sources.precision import Precision
 from transfuse.sources.references import find
+from transfuse.sources.suiting import suited
 from transfuse.tasks.images.arrays import list_memory
-from transfuse.tasks.images.inspecting import digests_of
-from transfuse.tasks.images.opening import open_images
+from transfuse.tasks.opening import open_task
 from transfuse.transferring.starting import COUNTS
 from transfuse.transferring.transfer import carried_out
 
@@ -34,11 +39,11 @@ _SMALL = 256 * 1024**2
 _kept: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
 
 
-def pictures_in(x: Any) -> list[Any] | None:
-    """The pictures that X holds; None when it is a table of numbers, or something that is for others to refuse.
+def examples_in(x: Any) -> list[Any] | None:
+    """The pictures or texts that X holds; None when it is a table of numbers, or something for others to refuse.
 
-    Pictures are an array of numbers (N, H, W) or (N, H, W, C), or N paths, encoded pictures, arrays or Pillow pictures
-    in a list, an array of objects or a column of a table.
+    They are an array of numbers (N, H, W) or (N, H, W, C), or N texts, paths, encoded pictures, arrays or Pillow
+    pictures in a list, an array of objects or a column of a table.
     """
     if isinstance(x, np.ndarray) and x.dtype.kind in "uifb" and x.ndim in (3, 4):
         try:
@@ -50,14 +55,14 @@ def pictures_in(x: Any) -> list[Any] | None:
     if isinstance(x, np.ndarray):
         column = x.dtype.kind in "OU" and (x.ndim == 1 or (x.ndim == 2 and x.shape[1] == 1))
         x = x.reshape(-1).tolist() if column else None
-    if not isinstance(x, list | tuple) or not x or not all(map(_is_picture, x)):
+    if not isinstance(x, list | tuple) or not x or not all(map(_is_example, x)):
         return None
     return [os.fspath(item) if isinstance(item, os.PathLike) else item for item in x]
 
 
 def features_of(source: Source, items: Sequence[Any], depths: str, precision: Precision) -> np.ndarray:
-    """What the frozen source sees, float32 (N, D): extracted once for each picture, and kept in memory and on disk."""
-    digests = digests_of(items)
+    """What the frozen source sees, float32 (N, D): extracted once for each example, and kept in memory and on disk."""
+    digests = digests_of(items, source.preprocessing)
     identity = of_value([source.digest, plain(source.preprocessing), depths, precision])
     found = {digest: _kept[identity, digest] for digest in digests if (identity, digest) in _kept}
     missing = {digest: item for digest, item in zip(digests, items, strict=True) if digest not in found}
@@ -72,7 +77,8 @@ def names_of(source: Source, depths: str) -> tuple[str, ...]:
     opened = open_source(source)
     if depths == "final":
         return tuple(f"{source.name}_{place}" for place in range(opened.feature_size))
-    sizes = _by_depth(source, {"blank": np.zeros((8, 8, 3), np.uint8)}, depths, "float32")
+    blank = "blank" if source.modality == "text" else np.zeros((8, 8, 3), np.uint8)
+    sizes = _by_depth(source, {"blank": blank}, depths, "float32")
     return tuple(f"{source.name}_{name}_{place}" for name, x_ND in sizes.items() for place in range(x_ND.shape[1]))
 
 
@@ -86,15 +92,15 @@ def learnt_from(
     weights_N: np.ndarray | None,
     options: Mapping[str, Any],
 ) -> Model:
-    """A Model of pictures in memory by one method; a probe learns from all of them, training holds a fifth back.
+    """A Model of examples in memory by one method; a probe learns from all of them, training holds a fifth back.
 
     The method `fit` is the whole main job, with its own options.
     """
     seed = options["seed"]
     weight = None if weights_N is None else [float(weight) for weight in weights_N]
-    task = open_images((list(items), targets), kind=kind, weight=weight, valid=0.2, test=0.0, seed=seed)
+    task = open_task((list(items), targets), source.modality, kind=kind, weight=weight, valid=0.2, test=0.0, seed=seed)
     for warning in task.warnings:
-        if warning.code in ("unreadable", "missing-target", "bad-weight"):
+        if warning.code in ("unreadable", "empty-text", "missing-target", "bad-weight"):
             raise UsageError(f"{warning.message} {', '.join(warning.places[:5])}")
     if method == "fit":
         return fit(task, **{"sources": [source], **options})
@@ -107,6 +113,40 @@ def source_of(source: Source | str, trust_code: bool) -> Source:
     return source if isinstance(source, Source) else find(str(source), trust_code=trust_code)
 
 
+def seen_by(source: Source, items: Sequence[Any]) -> Source:
+    """The source that sees these examples; of `builtin:words` the one that learnt their words."""
+    if source.modality != "text":
+        return source
+    found = dict(zip(digests_of(items, source.preprocessing), items, strict=True))
+    return suited(source, _as_task(source, found, "train"))
+
+
+@contextlib.contextmanager
+def as_value_errors() -> Iterator[None]:
+    """Errors in the user's data, as the ValueError that scikit-learn expects."""
+    try:
+        yield
+    except DataError as error:
+        raise UsageError(str(error)) from error
+
+
+def weights_given(sample_weight: Any, rows: Any) -> np.ndarray | None:
+    """The user's example weights, checked; None for equal ones."""
+    if sample_weight is None:
+        return None
+    places = np.zeros((len(rows), 1))
+    return _check_sample_weight(sample_weight, places, dtype=np.float64, ensure_non_negative=True)
+
+
+def seed_of(random_state: Any) -> int:
+    """What `random_state` means as a seed."""
+    if random_state is None:
+        return 0
+    if isinstance(random_state, int | np.integer):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
 def class_names(classes: np.ndarray) -> list[str]:
     """A name for each class, as a Model has them; places beside names that are blank or alike."""
     names = [str(name).strip() for name in classes]
@@ -115,7 +155,7 @@ def class_names(classes: np.ndarray) -> list[str]:
     return [f"{place} {name}".strip() for place, name in enumerate(names)]
 
 
-def _is_picture(item: Any) -> bool:
+def _is_example(item: Any) -> bool:
     if isinstance(item, np.ndarray):
         return item.ndim in (2, 3) and item.dtype.kind in "uifb"
     return isinstance(item, str | os.PathLike | bytes | Image.Image)
@@ -126,19 +166,32 @@ def _extracted(source: Source, items: Mapping[str, Any], depths: str, precision:
 
 
 def _by_depth(source: Source, items: Mapping[str, Any], depths: str, precision: Precision) -> dict[str, np.ndarray]:
-    """Features (N, D) at each of the depths, of pictures by their digests."""
+    """Features (N, D) at each of the depths, of examples by their digests."""
+    task = _as_task(source, items, "rows")
+    opened = open_source(source) if depths != "final" else source
+    names = (FINAL,) if isinstance(opened, Source) else spread(opened.depths, COUNTS[depths])
+    found = features(opened, task, "rows", names, precision=precision)
+    assert isinstance(found, dict)
+    return {name: np.asarray(found[name].x_ND) for name in names}
+
+
+def _as_task(source: Source, items: Mapping[str, Any], split: str) -> Task:
+    """Examples without labels, by their digests, as one split."""
     examples = Examples(
         items=list(items.values()),
         targets=np.zeros(len(items), np.int64),
         digests=tuple(items),
         names=tuple(f"row {row}" for row in range(len(items))),
     )
-    task = Task(name="rows", kind="single-label", classes=("",), splits={"rows": examples}, seed=0, digest="")
-    opened = open_source(source) if depths != "final" else source
-    names = (FINAL,) if isinstance(opened, Source) else spread(opened.depths, COUNTS[depths])
-    found = features(opened, task, "rows", names, precision=precision)
-    assert isinstance(found, dict)
-    return {name: np.asarray(found[name].x_ND) for name in names}
+    return Task(
+        name="rows",
+        modality=source.modality,
+        kind="single-label",
+        classes=("",),
+        splits={split: examples},
+        seed=0,
+        digest="",
+    )
 
 
 def _keep(rows: Mapping[tuple[str, str], np.ndarray]) -> None:
