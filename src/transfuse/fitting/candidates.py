@@ -18,7 +18,7 @@ from transfuse.evaluating.assessing import Assessment, assess
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.predicting.folder import load, save
 from transfuse.sources.inputs import identity as identity_of
-from transfuse.sources.table_sources import suited
+from transfuse.sources.suiting import suited
 from transfuse.transferring.outcome import Outcome
 from transfuse.transferring.targets import scored
 from transfuse.transferring.transfer import carried_out

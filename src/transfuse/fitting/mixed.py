@@ -1,4 +1,4 @@
-"""The part of `fit` that is for mixed tables: texts and pictures in their columns go through sources of their own."""
+"""The part of `fit` that is for mixed tables: texts, pictures and sounds in columns go through sources of their own."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -14,21 +14,23 @@ from transfuse.fitting.candidates import Candidate, measured
 from transfuse.fitting.probes import bought, paying
 from transfuse.fitting.progress import Progress
 from transfuse.sources.references import find
+from transfuse.sources.sound_sources import hearing
 from transfuse.tasks.tables import columns_of
+from transfuse.tasks.tables_rows import cells_of
 from transfuse.training.options import Fit
 from transfuse.transferring.fused_probe import Joined
 from transfuse.transferring.mixed_probe import Seen, joined_columns, mixed_probe, sees_cells
 from transfuse.transferring.outcome import Outcome
 from transfuse.transferring.transfer import as_model, described
 
-_SEES: Mapping[str, Modality] = {"picture": "image", "text": "text"}
+_SEES: Mapping[str, Modality] = {"picture": "image", "text": "text", "sound": "sound"}
 """What a column's source must take, by the column's role."""
 _SHARE = 0.5
-"""Of the time that is left, for the features of texts and pictures."""
+"""Of the time that is left, for the features of texts, pictures and sounds."""
 
 
 def fuse_columns(found: Sequence[Source], task: Task, run: Run, options: Mapping[str, Any], progress: Progress) -> None:
-    """The probe of plain columns, texts and pictures side by side, as far as each raises what is right out of fold.
+    """The probe of all kinds of columns side by side, as far as each raises what is right out of fold.
 
     Raises `BudgetError` when the time does not allow it and nothing else was made.
     """
@@ -69,22 +71,24 @@ def fused_again(candidate: Candidate, task: Task, run: Run) -> Model:
 
 
 def seen_columns(found: Sequence[Source], task: Task, progress: Progress) -> list[Seen]:
-    """Each column of texts or pictures with every source that takes such.
+    """Each column of texts, pictures or sounds with every source that takes such.
 
-    Pictures are seen by the built-in source if none is given. Sources without a column, and texts without a source,
-    are said.
+    Pictures are seen by the built-in source if none is given, and sounds by every source of pictures. Sources without a
+    column, and texts without a source, are said.
     """
     columns = {column.name: _SEES[column.role] for column in columns_of(task).columns if column.role in _SEES}
     given = [source for source in found if source.modality != "table"]
-    if "image" in columns.values() and not any(source.modality == "image" for source in given):
+    files = {"image", "sound"} & set(columns.values())
+    if files and not any(source.modality in ("image", *files) for source in given):
         given.append(find("builtin"))
-        progress.notes.append("No source of pictures was given: the built-in one sees those of the table.")
+        noun = " and ".join(_NOUNS[modality] for modality in sorted(files))
+        progress.notes.append(f"No source of {noun} was given: the built-in one sees those of the table.")
     for source in given:
-        if source.modality not in columns.values():
-            noun = {"image": "pictures", "text": "texts"}[source.modality]
-            message = f"'{source.name}' is a source of {noun}, of which the table has no column."
+        takes = {"image", "sound"} if source.modality == "image" else {source.modality}
+        if not takes & set(columns.values()):
+            message = f"'{source.name}' is a source of {_NOUNS[source.modality]}, of which the table has no column."
             progress.warnings.append(DataWarning(code="source-left-out", message=message))
-    seen = [Seen(column=name, source=s) for name, wanted in columns.items() for s in given if s.modality == wanted]
+    seen = [one for name, wanted in columns.items() for s in given for one in _seeing(name, wanted, s, task)]
     blind = [name for name, wanted in columns.items() if name not in {one.column for one in seen}]
     if blind:
         message = (
@@ -93,6 +97,17 @@ def seen_columns(found: Sequence[Source], task: Task, progress: Progress) -> lis
         )
         progress.warnings.append(DataWarning(code="text-without-source", message=message, severity="note"))
     return seen
+
+
+_NOUNS: Mapping[str, str] = {"image": "pictures", "text": "texts", "sound": "sounds"}
+
+
+def _seeing(column: str, wanted: Modality, source: Source, task: Task) -> list[Seen]:
+    """The column by the source, if it takes such."""
+    if wanted == "sound" and source.modality == "image":
+        cells = cells_of(task.splits["train"].items, column, paths=True)
+        source = hearing(source, [cell for cell in cells if cell is not None])
+    return [Seen(column=column, source=source)] if source.modality == wanted else []
 
 
 def _used(found: Joined, seen: Sequence[Seen]) -> list[Seen]:

@@ -17,6 +17,7 @@ from transfuse.ranking.priors import priors_of
 from transfuse.ranking.report import report
 from transfuse.ranking.scores import Cell, milliseconds, scores
 from transfuse.ranking.subsets import least_examples, plan, subsets
+from transfuse.sources import sound_sources
 from transfuse.sources.references import find, told_apart
 from transfuse.tasks.opening import open_task, require_modality
 
@@ -66,6 +67,7 @@ def rank(
     found = _found(sources, trust_code, warnings)
     known = priors_of(found, priors or {})
     task = data if isinstance(data, Task) else open_task(data, seed=seed, run=run)
+    found = [sound_sources.suited(source, task) for source in found]
     for source in found:
         require_modality(task, source.modality)
     available = len(task.splits["train"]) if "train" in task.splits else 0

@@ -1,7 +1,8 @@
 """Examples of any modality as the one tensor that a network takes: the only place that asks which modality it is.
 
-A batch is float32 (B, c, h, w) of pictures, int64 (B, T) token ids of texts padded with -1, or float32 (B, K) of rows
-with NaN for what is missing. Behind the table lies a file for each modality, with these functions under these names.
+A batch is float32 (B, c, h, w) of pictures and of sounds, int64 (B, T) token ids of texts padded with -1, or float32
+(B, K) of rows with NaN for what is missing. Behind the table lies a file for each modality, with these functions
+under these names.
 Letters: B examples of a batch, c channels, h w pixels, T tokens, K columns.
 """
 
@@ -13,13 +14,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from transfuse.core.nouns import AnyPreprocessing, DataWarning, Modality, Preprocessing, TextPreprocessing
+from transfuse.core.nouns import (
+    AnyPreprocessing,
+    DataWarning,
+    Modality,
+    Preprocessing,
+    SoundPreprocessing,
+    TextPreprocessing,
+)
 from transfuse.core.provenance import plain
 
 MODALITIES: Mapping[Modality, str] = {
     "image": "transfuse.sources.picture_inputs",
     "text": "transfuse.sources.text_inputs",
     "table": "transfuse.sources.tabular_inputs",
+    "sound": "transfuse.sources.sound_inputs",
 }
 
 PADDING = -1
@@ -30,6 +39,8 @@ def modality_of(preprocessing: AnyPreprocessing) -> Modality:
     """Which kind of data a preprocessing prepares."""
     if isinstance(preprocessing, Preprocessing):
         return "image"
+    if isinstance(preprocessing, SoundPreprocessing):
+        return "sound"
     return "text" if isinstance(preprocessing, TextPreprocessing) else "table"
 
 
@@ -111,7 +122,8 @@ def _without_places(document: Any) -> Any:
 
 def from_plain(document: Mapping[str, Any], folder: Path | None = None) -> AnyPreprocessing:
     """A preprocessing from its plain form; files that belong to it lie in `folder`."""
-    modality: Modality = "table" if "columns" in document else "text" if "tokenizer" in document else "image"
+    telling: Mapping[str, Modality] = {"columns": "table", "tokenizer": "text", "bands": "sound"}
+    modality: Modality = next((telling[name] for name in telling if name in document), "image")
     return importlib.import_module(MODALITIES[modality]).from_plain(document, folder)
 
 

@@ -1,4 +1,4 @@
-"""A linear head on a table whose texts and pictures are seen by frozen sources, beside its plain columns.
+"""A linear head on a table whose texts, pictures and sounds are seen by frozen sources, beside its plain columns.
 
 Every such column is a block of features, the plain columns are another, the counted words of a free text one more: its
 source has to know more than they. Blocks join by evidence and what each buys is measured out of fold, as in
@@ -23,6 +23,7 @@ from transfuse.sources.mixed import CellBody, of_column, side_by_side
 from transfuse.sources.opening import Opened, open_source
 from transfuse.sources.table_sources import fresh, unfitted
 from transfuse.tasks.tables import columns_of
+from transfuse.tasks.tables_roles import FILES
 from transfuse.training.options import Fit
 from transfuse.transferring.fused_probe import Joined, chosen_of, headed
 from transfuse.transferring.outcome import Outcome
@@ -34,7 +35,7 @@ COLUMNS = "columns"
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """A column of texts or of paths of pictures, and the source that sees it."""
+    """A column of texts or of paths of pictures or sounds, and the source that sees it."""
 
     column: str
     source: Source
@@ -62,7 +63,7 @@ def mixed_probe(found: Joined, task: Task, *, fit: Fit = Fit()) -> Outcome:
 def plain_blocks(task: Task) -> dict[str, Opened]:
     """The columns that need no source, by block: plain ones together, the counted words of each free text apart."""
     columns = columns_of(task).columns
-    plain = tuple(column for column in columns if column.role not in ("text", "picture"))
+    plain = tuple(column for column in columns if column.role not in ("text", *FILES))
     groups = {COLUMNS: plain} if plain else {}
     groups |= {f"words of {column.name}": (column,) for column in columns if column.role == "text"}
     return {
