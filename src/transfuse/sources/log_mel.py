@@ -3,7 +3,8 @@
 S. Davis, P. Mermelstein, "Comparison of parametric representations for monosyllabic word recognition", IEEE TASSP
 28(4), 1980, without the cosine transform. The scale is HTK's, mel = 2595 log10(1 + f / 700), not Slaney's;
 triangles are of height 1, not of one area (librosa: `htk=True, norm=None`). The window is Hann's, frames are centred
-and the sound is padded with silence; power, not amplitude. Decibels below the loudest place of the sound, so loudness is not seen.
+and the sound is padded with silence; power, not amplitude. Decibels are below the loudest place of the sound, so that
+loudness is not seen.
 Letters: S samples, T frames, K frequencies of the Fourier transform, F bands.
 """
 

@@ -41,6 +41,7 @@ COMPOSITES = {
     "fused": "transfuse.sources.fused:rebuilt",
     "cell": "transfuse.sources.mixed:rebuilt_cell",
     "row": "transfuse.sources.mixed:rebuilt_row",
+    "joined": "transfuse.sources.joins:rebuilt",
 }
 """Bodies made of bodies, by the name of their entry in a builder."""
 
