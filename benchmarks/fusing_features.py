@@ -72,7 +72,9 @@ def fusions(given: Blocks, test_ND: np.ndarray, seed: int) -> tuple[dict[str, np
         with torch.inference_mode():
             logits = network.head(seen(torch.from_numpy(np.asarray(test_ND, np.float32)))).numpy()
         answers[kind] = activated(logits, task.kind, temperature=outcome.temperature)
-        told = {name: outcome.facts[name] for name in ("out_of_fold", "weights", "solver", "steps") if name in outcome.facts}
+        told = {
+            name: outcome.facts[name] for name in ("out_of_fold", "weights", "solver", "steps") if name in outcome.facts
+        }
         said[kind] = json.dumps({**told, "cpu_seconds": round(time.process_time() - started, 1)})
     return answers, said
 
@@ -114,7 +116,9 @@ def main() -> None:
         alone = rivals(stage, test_ND, seed)
         fused, said = fusions(stage, test_ND, seed)
         best = max(stage.widths, key=lambda name: (alone[name].argmax(1) == stage.task.splits["test"].targets).mean())
-        print(f"seed {seed}, {len(stage.x_ND)} training rows; groups: {stage.found.parted and stage.found.parted.words}")
+        print(
+            f"seed {seed}, {len(stage.x_ND)} training rows; groups: {stage.found.parted and stage.found.parted.words}"
+        )
         for row in measured(stage.task, {**alone, **fused}, best):
             print(told(row), said.get(row["row"], ""))
             collected.setdefault(row["row"], []).append((row["accuracy"]["value"], row["log_loss"]))

@@ -9,7 +9,20 @@ from transfuse.fitting.candidates import Candidate
 from transfuse.fitting.progress import Decision
 from transfuse.measuring.intervals import paired
 
-SIMPLEST_FIRST = ("unchanged", "probe", "fused_probe", "trees", "finetune", "soup", "scratch", "pretrained")
+SIMPLEST_FIRST = (
+    "unchanged",
+    "probe",
+    "fused_probe",
+    "product",
+    "trees",
+    "add",
+    "gated",
+    "attention",
+    "finetune",
+    "soup",
+    "scratch",
+    "pretrained",
+)
 """One frozen network, several, one that was trained, several trainings; scratch learnt nothing from a source."""
 _NOISE = 0.84
 """Probability that the leader is better, below which it is not: one standard error of the paired difference."""

@@ -43,7 +43,7 @@ def evidence(
         columns=tuple(rows[0]),
         rows=tuple({**row, "chosen": row["model"] == chosen.name} for row in rows),
         summary=(
-            f"Chosen on the validation split: {chosen.name}.",
+            f"Chosen {'out of fold' if _by_folds(chosen, task) else 'on the validation split'}: {chosen.name}.",
             *_found(task, chosen, progress.candidates, assessments, split),
             *([f"{against(chosen.name, assessments[chosen.name], words)} [{split} split]"] if words else []),
             *progress.notes,
@@ -55,6 +55,11 @@ def evidence(
         command=command,
     )
     return {"metrics": {split: assessments[chosen.name].all_measured()}, "report": report}
+
+
+def _by_folds(chosen: Candidate, task: Task) -> bool:
+    """Whether answers out of fold stand in for the validation split (see `fusing`)."""
+    return chosen.validation.examples.digests == task.splits["train"].digests
 
 
 def _path(progress: Progress) -> Section:

@@ -1,9 +1,9 @@
 """How much each of several experts is believed: weights of their logits, learnt from answers out of fold.
 
-A logarithmic opinion pool, or product of experts with weights: p(c) ~ prod of p_i(c)^w_i (T. Heskes, "Selecting weighting
-factors in logarithmic opinion pools", NIPS 1997; G. Hinton, Neural Computation 14(8), 2002). The logits are those of
-heads that were fitted without the example, so an expert that only remembers is not believed. Weights are not negative;
-for regression they are those of stacking (L. Breiman, "Stacked regressions", Machine Learning 24, 1996).
+A logarithmic opinion pool, or product of experts with weights: p(c) ~ prod of p_i(c)^w_i (T. Heskes, "Selecting
+weighting factors in logarithmic opinion pools", NIPS 1997; G. Hinton, Neural Computation 14(8), 2002). The logits are
+those of heads that were fitted without the example, so an expert that only remembers is not believed. Weights are not
+negative; for regression they are those of stacking (L. Breiman, "Stacked regressions", Machine Learning 24, 1996).
 Letters: N examples, C classes or target columns, k experts.
 """
 

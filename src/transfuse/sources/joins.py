@@ -1,11 +1,11 @@
 """Features of several sources as one: added, gated or attended to, in a space that all are projected into.
 
-add: h = sum of P_i x_i. gated: h = sum of sigmoid(G_i [p_1 .. p_k]) * tanh(p_i) with p_i = P_i x_i (J. Arevalo et al., "Gated
-multimodal units for information fusion", arXiv 1702.01992; the gates see projections in place of all features, which
-keeps them small). attention: h = sum of softmax_i(q . tanh(p_i)) p_i, one learnt query. In training whole sources are dropped,
-never all (modality dropout: N. Neverova et al., "ModDrop", arXiv 1501.00102): naive joining learns to lean on the source
-that is easiest. A dropped source stands at its mean. Letters: B examples, D features of all sources, W of one, E of the
-space, k sources.
+add: h = sum of P_i x_i. gated: h = sum of sigmoid(G_i [p_1 .. p_k]) * tanh(p_i) with p_i = P_i x_i (J. Arevalo et al.,
+"Gated multimodal units for information fusion", arXiv 1702.01992; the gates see projections in place of all features,
+which keeps them small). attention: h = sum of softmax_i(q . tanh(p_i)) p_i, with one learnt query q. In training whole
+sources are dropped, never all (modality dropout: N. Neverova et al., "ModDrop", arXiv 1501.00102): a naive join learns
+to lean on the source that is easiest. A dropped source stands at its mean.
+Letters: B examples, D features of all sources, W of one, E of the space, k sources.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,8 +1,9 @@
 """Groups that nobody named: what the names of files say about how the test split was made.
 
-Where `2_jackson_42.wav` is to be learnt from and `2_theo_30.wav` to be answered, the test split asks for voices that were
-never heard, and answers about the same voices flatter. A word at one place in the names is such a group when the splits
-share none of its values, when it takes few values, and when it is no other name of the label. Letters: N examples.
+Where `2_jackson_42.wav` is to be learnt from and `2_theo_30.wav` to be answered, the test split asks for voices that
+were never heard, and answers about the same voices flatter. A word at one place in the names is such a group when the
+splits share none of its values, when it takes few values, and when it is no other name of the label.
+Letters: N examples.
 """
 
 import re
