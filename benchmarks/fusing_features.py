@@ -1,6 +1,6 @@
 """Fusing the features of two modalities: python benchmarks/fusing_features.py PAIRS --target label [--seeds 5].
 
-PAIRS is a folder of tables by split with a column of pictures and one of sounds. One source of pictures sees both. Rows:
+PAIRS is a folder of tables by split with columns of pictures and of sounds. One source of pictures sees both. Rows:
 each column alone; one linear head on all features (`naive`, folds at random); the mean of both heads' probabilities
 (`late`); and this tool's fusions, whose folds hold out the groups that the names of files show. A seed decides splits,
 folds and trainings; the test split is one and the same. Equal for all: features, training rows, heads.
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from transfuse.core.nouns import Task
+from transfuse.core.nouns import Source, Task
 from transfuse.core.runs import Run
 from transfuse.measuring.intervals import interval, paired
 from transfuse.measuring.metrics import measure
@@ -32,10 +32,10 @@ from transfuse.transferring.mixed_probe import Seen, joined_columns
 from transfuse.transferring.starting import fitted
 
 
-def blocks(pairs: str, target: str, source: str, seed: int) -> Blocks:
+def blocks(pairs: str, target: str, found: Source, seed: int) -> Blocks:
     """The columns of the table and what the source sees in them."""
     task = open_task(pairs, target=target, seed=seed)
-    found, train = find(source), task.splits["train"]
+    train = task.splits["train"]
     seen = []
     for column, role in task.description["roles"].items():
         if role in ("picture", "sound"):
@@ -70,7 +70,7 @@ def fusions(given: Blocks, test_ND: np.ndarray, seed: int) -> tuple[dict[str, np
         network = outcome.network.eval()
         seen = network.body.join if hasattr(network.body, "join") else torch.nn.Identity()
         with torch.inference_mode():
-            logits = network.head(seen(torch.from_numpy(np.asarray(test_ND, np.float32)))).numpy()
+            logits = network.head(seen(torch.from_numpy(np.array(test_ND, np.float32)))).numpy()
         answers[kind] = activated(logits, task.kind, temperature=outcome.temperature)
         told = {
             name: outcome.facts[name] for name in ("out_of_fold", "weights", "solver", "steps") if name in outcome.facts
@@ -105,12 +105,15 @@ def main() -> None:
     parser.add_argument("pairs")
     parser.add_argument("--target", default="label")
     parser.add_argument("--source", default="builtin")
+    parser.add_argument("--trust-code", action="store_true", help="For a source built by a function.")
+    parser.add_argument("--size", type=int, help="Pixels a side, instead of what the source says.")
     parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args()
     torch.set_num_threads(1)
+    source = find(given.source, trust_code=given.trust_code, size=given.size)
     collected: dict[str, list[tuple[float, float]]] = {}
     for seed in range(given.seeds):
-        stage = blocks(given.pairs, given.target, given.source, seed)
+        stage = blocks(given.pairs, given.target, source, seed)
         found = features(stage.together, stage.task, "test")
         test_ND = found.x_ND  # type: ignore[union-attr]
         alone = rivals(stage, test_ND, seed)

@@ -1,12 +1,14 @@
-"""transfuse fuse: the weights of several models into one."""
+"""transfuse fuse: the weights of several models, or the features of several sources, into one."""
 
 from typing import Any
 
 import click
 
 from transfuse.cli import shared
+from transfuse.core.errors import UsageError
 
 _SETTINGS = ("weight", "density", "epsilon", "gamma")
+_OF_WEIGHTS = (*_SETTINGS, "base", "recipe", "scale", "t", "statistics", "dtype", "compat", "force", "threads")
 
 
 @click.command("fuse")
@@ -16,6 +18,8 @@ _SETTINGS = ("weight", "density", "epsilon", "gamma")
 @click.option("--method", default="linear", show_default=True, help="linear, slerp, task_arithmetic, ties, ...")
 @click.option("--recipe", type=click.Path(), help="mergekit's YAML, instead of all of these.")
 @click.option("--on", type=click.Path(), help="Labelled examples: keep the result only if it beats its parents.")
+@click.option("--features", help="Fuse what the sources see instead: concat, product, add, gated, attention or all.")
+@click.option("--target", multiple=True, help="Of a table, with --features; give it again for more columns.")
 @click.option("--weight", type=float, multiple=True, help="Once for all parents, or once for each.")
 @click.option("--density", type=float, multiple=True, help="0..1: share of the differences kept; once or for each.")
 @click.option("--epsilon", type=float, multiple=True, help="Of della; once or for each.")
@@ -33,8 +37,22 @@ _SETTINGS = ("weight", "density", "epsilon", "gamma")
 @click.option("--threads", type=int, help="Tensors at work at once; by default the processor's cores.")
 @click.option("--trust-code", is_flag=True, help="Open models that were built by the user's own function.")
 @shared.as_format
-def command(parents: tuple[str, ...], settings: tuple[str, ...], form: str, quiet: bool, **options: Any) -> None:
-    """Merge the weights of PARENTS (files, folders, saved models), file to file in constant memory."""
+def command(
+    parents: tuple[str, ...],
+    settings: tuple[str, ...],
+    features: str | None,
+    target: tuple[str, ...],
+    form: str,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Merge the weights of PARENTS (files, folders, saved models), file to file in constant memory.
+
+    With --features, PARENTS are sources such as timm:resnet18, whose features are fused on the examples of --on.
+    """
+    if features is not None:
+        _fuse_features(parents, features, list(target) or None, form, quiet, options)
+        return
     with shared.running(quiet=quiet) as run:
         from transfuse.fusing.fuse import fuse
 
@@ -43,6 +61,32 @@ def command(parents: tuple[str, ...], settings: tuple[str, ...], form: str, quie
         given = {**shared.given(own), **shared.assignments(settings)}
         report = fuse(*parents, run=run, command=shared.command_line(), **options, **given)
     shared.show_report(report, form)
+
+
+def _fuse_features(
+    parents: tuple[str, ...], kind: str, target: list[str] | None, form: str, quiet: bool, options: dict[str, Any]
+) -> None:
+    unused = [name for name in _OF_WEIGHTS if options.get(name)]
+    if unused:
+        raise UsageError(f"`{unused[0]}` is for fusing weights, which `features` does not do. Leave one of them out.")
+    if not options["out"] or not options["on"]:
+        raise UsageError("`features` must go with --on DATA, labelled examples, and --out FOLDER.")
+    with shared.running(quiet=quiet) as run:
+        from transfuse.fitting.fusing_features import fuse_features
+        from transfuse.tasks.opening import open_task
+
+        shared.require_free(options["out"])
+        task = open_task(options["on"], target=target, seed=options["seed"], run=run)
+        model = fuse_features(
+            parents,
+            task,
+            kind=kind,
+            seed=options["seed"],
+            trust_code=options["trust_code"],
+            run=run,
+            command=shared.command_line(),
+        )
+        shared.saved(model, options["out"], form)
 
 
 def _listed(values: tuple[float, ...]) -> float | list[float] | None:

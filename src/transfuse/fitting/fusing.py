@@ -154,7 +154,7 @@ def warn_of_groups(found: Joined, progress: Progress) -> None:
 
 def findings(taken: Candidate, everyone: Sequence[Candidate], assessments: Mapping[str, Assessment]) -> list[str]:
     """Each fusion against the best of its parts alone, on the split that is read last."""
-    fusions = [c for c in everyone if c.method in METHODS]
+    fusions = [c for c in everyone if c.parts and (c.method in METHODS or c.method == "probe")]
     alone = max((c for c in fusions if _single(c)), key=lambda c: c.score, default=None)
     if alone is None:
         return []

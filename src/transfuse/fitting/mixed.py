@@ -81,7 +81,7 @@ def _others(
     single = Joined(probes={name: probe}, gains=(), rejected={})
     sources = [one.source for one in _used(every, seen)]
     alone = _fused(single, seen, task, fit, run)
-    more = fusing.more_fusions(every, sources, task, run, progress, fit=fit, joins=joins, of=_columns(every))
+    more = fusing.more_fusions(every, sources, task, run, progress, fit=fit, joins=joins, of=columns_in(every))
     concat = [_fused(kept, seen, task, fit, run)] if len(kept.probes) > 1 else []
     fusing.decide([*concat, *more], alone, task, progress)
     return [*([alone] if len(kept.probes) > 1 and sees_cells(probe) else []), *more]
@@ -169,9 +169,9 @@ def _fit(options: Mapping[str, Any]) -> Fit:
 
 def _fused(found: Joined, seen: Sequence[Seen], task: Task, fit: Fit, run: Run, method: str = "fused_probe") -> Fused:
     sources = {one.source.digest: one.source for one in _used(found, seen)}
-    return fusing.fused(found, method, list(sources.values()), task, fit=fit, run=run, of=_columns(found))
+    return fusing.fused(found, method, list(sources.values()), task, fit=fit, run=run, of=columns_in(found))
 
 
-def _columns(found: Joined) -> str:
+def columns_in(found: Joined) -> str:
     """The columns of the blocks, for a name."""
     return " + ".join(dict.fromkeys(name.removeprefix("words of ").partition(" by ")[0] for name in found.probes))

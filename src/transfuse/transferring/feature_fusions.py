@@ -1,9 +1,10 @@
 """Ways of making one network of the features of several frozen sources, of one kind of data or of several.
 
-concat: a linear head on all of them side by side (`fused_probe.headed`). product: a head for each, calibrated, and their
-logits added with weights that answers out of fold decide (`probing/opinion_pools.py`); one source cannot drown another
-there, however many features it has. add, gated, attention: trained on the cached features (`trained_joins`).
-Each gives a network that is a source again. Letters: N examples, D features of all sources, C classes or target columns.
+concat: a linear head on all of them side by side (`fused_probe.headed`). product: a head for each, calibrated, and
+their logits added with weights that answers out of fold decide (`probing/opinion_pools.py`); one source cannot drown
+another there, however many features it has. add, gated, attention: trained on the cached ones (`trained_joins`). Each
+gives a network that is a source again.
+Letters: N examples, D features of all sources, C classes or target columns.
 """
 
 from collections.abc import Mapping

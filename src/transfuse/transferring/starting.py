@@ -162,7 +162,7 @@ def probed(
 
 
 def fitted(x_ND: np.ndarray, task: Task, fit: Fit, solver: Solver, parted: Parted | None = None) -> Head:
-    """The cross-validated head on features of the training split; folds keep the task's groups whole, or those given."""
+    """The cross-validated head on features of the training split; folds keep the groups whole, or those given."""
     train = task.splits["train"]
     return fit_head(
         x_ND,
