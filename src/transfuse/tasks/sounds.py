@@ -18,6 +18,7 @@ from transfuse.tasks.assembling import NO_PAIRS, Cut, Read, assembled, labelled,
 from transfuse.tasks.folders import list_folder
 from transfuse.tasks.layouts import Group
 from transfuse.tasks.listing import SOUNDS, Listing
+from transfuse.tasks.name_groups import parted
 from transfuse.tasks.sound_reading import read_sounds
 from transfuse.tasks.split_tables import TABLES, list_split_tables, split_tables
 from transfuse.tasks.tabular import list_table
@@ -56,7 +57,8 @@ def open_sounds(
     cut = Cut(seed=seed, valid=valid, test=test)
     listing = listed(data, target=target, path_column=path_column, group=group, weight=weight)
     options = {"group": group, "weight": weight}
-    return assembled(_read(listing, kind, None, run), cut, name=name or name_of(data, "sounds"), options=options)
+    task = assembled(_read(listing, kind, None, run), cut, name=name or name_of(data, "sounds"), options=options)
+    return task if listing.splits is None or group is not None else _warned(task)
 
 
 def open_split(
@@ -136,6 +138,19 @@ def _of_memory(data: tuple[Any, ...], group: Any, weight: Any) -> Listing:
             f" {type(strange).__name__}."
         )
     return list_memory(items, data[1], group=group, weight=weight)
+
+
+def _warned(task: Task) -> Task:
+    """With a warning when the names of files say that the test split asks for groups that training does not hold."""
+    names = {split: examples.names for split, examples in task.splits.items()}
+    found = parted(names, task.splits["train"].targets)
+    if found is None:
+        return task
+    message = (
+        f"The names of files show groups: {found.words}. The validation split holds groups of the training split, so"
+        " its figures flatter. Give the groups with --group (for folders a regular expression on the path)."
+    )
+    return replace(task, warnings=(*task.warnings, DataWarning(code="groups-in-names", message=message)))
 
 
 def _is_sound(item: Any) -> bool:
