@@ -21,6 +21,7 @@ from transfuse.measuring.intervals import interval, paired
 from transfuse.measuring.metrics import measure
 from transfuse.predicting.predict import activated
 from transfuse.probing.heads import Head
+from transfuse.probing.opinion_pools import pool_weights
 from transfuse.sources.extraction import features
 from transfuse.sources.references import find
 from transfuse.sources.sound_sources import hearing
@@ -53,9 +54,13 @@ def rivals(given: Blocks, test_ND: np.ndarray, seed: int) -> dict[str, np.ndarra
     """What each column alone, all features under one head, and the mean of the heads answer."""
     task, fit = given.task, Fit(seed=seed)
     borders = np.cumsum(list(given.widths.values()))[:-1]
-    parts = zip(given.widths, np.split(given.x_ND, borders, 1), np.split(test_ND, borders, 1), strict=True)
-    found = {name: answered(fitted(x_ND, task, fit, "auto"), t_ND, task.kind) for name, x_ND, t_ND in parts}
-    alone = list(found.values())
+    parts = [np.split(x_ND, borders, 1) for x_ND in (given.x_ND, test_ND)]
+    heads = [fitted(x_ND, task, fit, "ridge") for x_ND in parts[0]]
+    alone = [answered(head, x_ND, task.kind) for head, x_ND in zip(heads, parts[1], strict=True)]
+    found = dict(zip(given.widths, alone, strict=True))
+    weights = pool_weights([head.out_of_fold_NC for head in heads], task.splits["train"].targets, task.kind)
+    raw = [x_ND @ head.weight_CD.T + head.bias_C for head, x_ND in zip(heads, parts[1], strict=True)]
+    found["product, folds at random"] = activated(np.tensordot(weights, np.stack(raw), 1), task.kind)
     naive = {solver: fitted(given.x_ND, task, fit, solver) for solver in ("logistic", "ridge")}  # type: ignore[arg-type]
     found |= {f"naive, {solver}": answered(head, test_ND, task.kind) for solver, head in naive.items()}
     return {**found, "late": np.mean(alone, axis=0)}

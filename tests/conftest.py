@@ -127,7 +127,7 @@ def write_sounds(folder: Path, each: int, seed: int = 0) -> Path:
 def write_pairs(folder: Path, each: int, seed: int = 0) -> Path:
     """Tables by split of a picture that half knows the label, and a sound whose pitch means another thing by voice."""
     random = np.random.default_rng(seed)
-    pitches = {"ann": (300, 600), "bob": (1200, 800), "cid": (450, 450)}
+    pitches = {"ann": (300, 450), "bob": (1500, 1000), "cid": (700, 700)}
     for split, voices in {"train": ("ann", "bob"), "test": ("cid",)}.items():
         lines = ["picture,sound,label"]
         for row in range(each * 2 if split == "train" else each):

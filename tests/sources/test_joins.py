@@ -57,6 +57,13 @@ def test_sources_are_dropped_whole_and_never_all() -> None:
     assert seen == {"both", "first", "second"}
 
 
+def test_what_hardly_varies_is_not_blown_up() -> None:
+    join, x_BD = Join("add", [4, 3], 5), X_BD.copy()
+    x_BD[:, 1] = 1 + 1e-7 * x_BD[:, 1]
+    join.standardise(x_BD)
+    assert (join.scale_D > 0.05 * join.scale_D.mean()).all()
+
+
 def test_wrong_options_are_refused() -> None:
     with pytest.raises(UnknownName, match="gated"):
         Join("gates", [2], 3)

@@ -23,10 +23,12 @@ from transfuse.fitting.candidates import Candidate, measured
 from transfuse.fitting.progress import Progress
 from transfuse.measuring.intervals import paired
 from transfuse.measuring.metrics import PRIMARY
+from transfuse.predicting.predict import activated
 from transfuse.training.options import Fit
 from transfuse.transferring.feature_fusions import Blocks, blocks_of, fuse_blocks
 from transfuse.transferring.fused_probe import Joined
 from transfuse.transferring.outcome import Outcome
+from transfuse.transferring.targets import scored
 from transfuse.transferring.transfer import as_model, described
 
 JOINS = ("add", "gated", "attention")
@@ -138,6 +140,16 @@ def as_candidate(
     )
     found = replace(found, parts=tuple(sources))
     return replace(found, validation=found.out_of_fold, out_of_fold=None) if groups and found.out_of_fold else found
+
+
+def scores(found: Joined, task: Task) -> str:
+    """What each block alone answers rightly out of fold, in words."""
+    metric, targets = PRIMARY[task.kind], task.splits["train"].targets
+    told = []
+    for name, probe in found.probes.items():
+        outputs_NC = activated(probe.head.out_of_fold_NC, task.kind, temperature=probe.head.temperature)
+        told.append(f"{name} {metric} {scored(task.kind, targets, outputs_NC)[metric]:.4f}")
+    return ", ".join(told)
 
 
 def warn_of_groups(found: Joined, progress: Progress) -> None:

@@ -17,7 +17,7 @@ from transfuse.sources.sound_sources import hearing
 from transfuse.tasks.tables import columns_of
 from transfuse.tasks.tables_rows import cells_of
 from transfuse.training.options import Fit
-from transfuse.transferring.fused_probe import Joined
+from transfuse.transferring.fused_probe import Joined, chosen_of
 from transfuse.transferring.mixed_probe import Seen, joined_columns, sees_cells
 
 _SEES: Mapping[str, Modality] = {"picture": "image", "text": "text", "sound": "sound"}
@@ -45,16 +45,20 @@ def fuse_columns(
         return
     fit = _fit(options)
     try:
-        every = joined_columns(seen, task, fit=fit, run=run.part("mixed", run.remaining() * _SHARE))
+        every = joined_columns(seen, task, fit=fit, run=run.part("mixed", run.remaining() * _SHARE), every=True)
     except BudgetError as error:
         if not progress.candidates:
             raise
         progress.warn("budget", f"Files and texts of the table were not used: {error} Give a longer `budget`.")
         return
     fusing.warn_of_groups(every, progress)
-    kept = paying(every)
-    left = "".join(f"; {name} does not raise the evidence" for name in every.rejected)
-    told = f"Out of fold: {bought(every) or 'nothing is better than none'}{left}."
+    if every.parted is None:
+        every = chosen_of(every.probes, task, fit)
+        kept = paying(every)
+        left = "".join(f"; {name} does not raise the evidence" for name in every.rejected)
+        told = f"Out of fold: {bought(every) or 'nothing is better than none'}{left}."
+    else:  # evidence counts what is known of known groups
+        kept, told = every, f"Out of fold, a group held out at a time: {fusing.scores(every, task)}."
     if not any(map(sees_cells, kept.probes.values())):
         progress.decide("Which columns know what?", told, "Plain columns and counted words are enough.")
         return

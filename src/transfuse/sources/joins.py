@@ -21,6 +21,8 @@ from transfuse.core.errors import UsageError
 from transfuse.core.tables import chosen
 from transfuse.sources.opening import Opened
 
+_LEAST = 0.05
+"""Share of a source's mean deviation below which no feature is divided by its own."""
 KINDS = ("add", "gated", "attention")
 
 
@@ -44,9 +46,15 @@ class Join(nn.Module):
             self.query = nn.Parameter(torch.zeros(size))
 
     def standardise(self, x_ND: np.ndarray) -> None:
-        """Take mean and deviation of these features, so that a source with large numbers is not louder."""
+        """Take mean and deviation of these features, so that a source with large numbers is not louder.
+
+        What hardly varies is not blown up: in another number format the same source gives it a little otherwise.
+        """
         self.mean_D.copy_(torch.from_numpy(x_ND.mean(0)))
-        deviation_D = np.maximum(x_ND.std(0), 1e-6)
+        deviation_D = x_ND.std(0)
+        parts = np.split(deviation_D, np.cumsum(self.widths)[:-1])
+        least_D = np.concatenate([np.full(len(one), _LEAST * np.sqrt(np.mean(one**2))) for one in parts])
+        deviation_D = np.maximum(deviation_D, np.maximum(least_D, 1e-6))
         widths_D = np.repeat(self.widths, self.widths)  # a projection of many features is as large as one of few
         self.scale_D.copy_(torch.from_numpy(deviation_D * np.sqrt(widths_D)))
 

@@ -106,7 +106,7 @@ def outcome_of(
         found = scored(task.kind, task.splits["train"].targets, outputs_NC)
         judged = {"out_of_fold": {name: found[name] for name in (PRIMARY[task.kind], "loss")}}
     return Outcome(
-        network=network,
+        network=network.eval(),
         builder=more.pop("builder", blocks.together.source.builder),
         preprocessing=blocks.together.source.preprocessing,
         target_scale=target_scale(task),
