@@ -1,6 +1,5 @@
 """A picture that half knows, a sound that knows known voices only: what is believed is what carries over."""
 
-
 import numpy as np
 import pytest
 import torch
