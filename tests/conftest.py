@@ -100,6 +100,49 @@ def write_photos(folder: Path, each: int, seed: int = 0) -> Path:
     return folder
 
 
+def write_tone(path: Path, hertz: float, seconds: float = 0.3, rate: int = 8000, seed: int = 0, **options: str) -> Path:
+    """A noisy tone that swells and fades, as a sound file."""
+    import soundfile
+
+    time_S = np.arange(round(seconds * rate)) / rate
+    wave_S = 0.5 * np.sin(2 * np.pi * hertz * time_S) * np.hanning(len(time_S))
+    noise_S = np.random.default_rng(seed).normal(0, 0.01, len(time_S))
+    soundfile.write(path, wave_S + noise_S, rate, **options)
+    return path
+
+
+def write_sounds(folder: Path, each: int, seed: int = 0) -> Path:
+    """Class folders of low, middle and high tones."""
+    random = np.random.default_rng(seed)
+    for name, hertz in {"low": 200, "middle": 600, "high": 1500}.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(each):
+            path = folder / name / f"{name}{number}.wav"
+            write_tone(
+                path, hertz * random.uniform(0.8, 1.25), random.uniform(0.2, 0.5), seed=int(random.integers(1 << 30))
+            )
+    return folder
+
+
+def write_pairs(folder: Path, each: int, seed: int = 0) -> Path:
+    """Tables by split of a picture that half knows the label, and a sound whose pitch means another thing by voice."""
+    random = np.random.default_rng(seed)
+    pitches = {"ann": (300, 450), "bob": (1500, 1000), "cid": (700, 700)}
+    for split, voices in {"train": ("ann", "bob"), "test": ("cid",)}.items():
+        lines = ["picture,sound,label"]
+        for row in range(each * 2 if split == "train" else each):
+            voice, label = voices[row % len(voices)], int(random.integers(2))
+            name = f"{label}_{voice}_{split}{row}"
+            light = 110 + 40 * label + random.normal(0, 20)
+            pixels = np.clip(light + random.normal(0, 10, (24, 24, 3)), 0, 255).astype(np.uint8)
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / f"p{split}{row}.png")
+            write_tone(folder / f"{name}.wav", pitches[voice][label] * random.uniform(0.95, 1.05), seed=row)
+            lines.append(f"p{split}{row}.png,{name}.wav,{('no', 'yes')[label]}")
+        (folder / f"{split}.csv").write_text("\n".join(lines))
+    return folder
+
+
 def write_mixed(folder: Path, count: int, seed: int = 0, holes: bool = True) -> Path:
     """A table of a number, a picture and a text that each tell a part of the label; with `holes` some are missing."""
     random = np.random.default_rng(seed)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.conftest import sentences
+from tests.conftest import sentences, write_pairs, write_sounds
 
 from transfuse.cli.main import COMMANDS as TABLE
 from transfuse.cli.main import main
@@ -87,7 +87,7 @@ def write_tables(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory, tiny_networks: dict[str, Path]) -> Iterator[Path]:
-    """The working folder that the README supposes: photos/, others/, cat.jpg, more/*.jpg, texts, tables."""
+    """The working folder that the README supposes: photos/, others/, cat.jpg, more/*.jpg, texts, sounds, tables."""
     folder = tmp_path_factory.mktemp("desk")
     for name, colour in COLOURS.items():
         write_pictures(folder / "photos" / "train" / name, 16, ".jpg", colour)
@@ -99,13 +99,16 @@ def desk(tmp_path_factory: pytest.TempPathFactory, tiny_networks: dict[str, Path
     (folder / "note.txt").write_text("warm rain and wind")
     (folder / "elsewhere.txt").write_text("xyzzy plugh\nqux frobnicate\n")
     write_tables(folder)
+    write_sounds(folder / "words", 12)
+    shutil.copy(folder / "words" / "high" / "high0.wav", folder / "yes.wav")
+    write_pairs(folder / "pairs", 30)
     shutil.copytree(tiny_networks["bert"], folder / "tiny")
     with contextlib.chdir(folder):
         yield folder
 
 
 def test_the_readme_has_what_is_tested_here():
-    assert len(COMMANDS) == 21 and len(MAKE) == 2 and len(blocks("python")) == 1
+    assert len(COMMANDS) == 24 and len(MAKE) == 2 and len(blocks("python")) == 1
     assert len(COMMANDS) + len(MAKE) == len(lines())
 
 

@@ -22,6 +22,7 @@ _PUBLIC_VERBS = (
     "fit",
     "forget",
     "fuse",
+    "fuse_features",
     "load",
     "perplexity",
     "predict",

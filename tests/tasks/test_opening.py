@@ -69,8 +69,8 @@ def test_a_modality_can_be_given(tmp_path: Path) -> None:
     path = table(tmp_path / "t.csv", word=[f"w{n}" for n in range(36)], label=LABELS)
     task = open_task(path, modality="text", target="label")
     assert task.modality == "text" and task.description["modality"] == "text: as given"
-    with pytest.raises(UnknownName, match="sound"):
-        open_task(path, modality="sound")  # type: ignore[arg-type]
+    with pytest.raises(UnknownName, match="smell"):
+        open_task(path, modality="smell")  # type: ignore[arg-type]
 
 
 def test_an_option_of_another_modality_is_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from transfuse.sources.depths import spread
 from transfuse.sources.extraction import features
 from transfuse.sources.opening import open_source
 from transfuse.sources.references import find
+from transfuse.sources.sounds import suiting as sound_sources
 from transfuse.tasks.joining import concatenated
 from transfuse.tasks.tables.opening import columns_of
 from transfuse.tasks.tables.rows import encoded_rows
@@ -49,14 +50,15 @@ def seen(
 ) -> tuple[np.ndarray, str]:
     """Features (N, D) of all examples in the order of `everything`, and whose they are.
 
-    Without a source: pictures by the network inside the package, texts by their words, rows by their cells, of which
-    some are missing (NaN). Raises what opening raises.
+    Without a source: pictures and sounds by the network inside the package, texts by their words, rows by their cells,
+    of which some are missing (NaN). Raises what opening raises.
     """
     if source is None and task.modality == "text":
         return _words(task), WORDS
     if source is None and task.modality == "table":
         return encoded_rows(everything(task).examples.items, columns_of(task)), CELLS
-    opened = open_source(find(source if source is not None else DEFAULT, trust_code=trust_code))
+    found = find(source if source is not None else DEFAULT, trust_code=trust_code)
+    opened = open_source(sound_sources.suited(found, task))
     names = spread(opened.depths, DEPTHS)
     parts = [cast("Mapping[str, Features]", features(opened, task, split, names, run=run)) for split in task.splits]
     x_ND = np.concatenate([np.concatenate([part[name].x_ND for name in names], axis=1) for part in parts])

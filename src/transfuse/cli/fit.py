@@ -29,8 +29,8 @@ from transfuse.training.options import Fit
 def command(data: str, sources: tuple[str, ...], budget: str, out: str, form: str, quiet: bool, **options: Any) -> None:
     """The best model for your labelled examples in DATA, within a budget, with proof.
 
-    DATA is a folder of class folders (pictures, or .txt files), a CSV / JSON lines / Parquet table with a column of
-    paths, of texts, or of plain values, an .npy / .npz file or a saved `datasets` directory.
+    DATA is a folder of class folders (pictures, sounds or .txt files), a CSV / JSON lines / Parquet table with a column
+    of paths, of texts, or of plain values, an .npy / .npz file or a saved `datasets` directory.
     """
     picked = {
         name: options.pop(name)

@@ -1,4 +1,4 @@
-"""transfuse fuse: the weights of several models into one, or their predictions."""
+"""transfuse fuse: the weights of several models, their predictions, or the features of several sources, into one."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from transfuse.core.errors import UsageError
 from transfuse.core.runs import Run
 
 _SETTINGS = ("weight", "density", "epsilon", "gamma")
+_OF_WEIGHTS = (*_SETTINGS, "base", "recipe", "scale", "t", "statistics", "dtype", "compat", "force", "threads")
 
 
 @click.command("fuse")
@@ -37,6 +38,7 @@ _SETTINGS = ("weight", "density", "epsilon", "gamma")
     help="Search coefficients on half of the validation examples of --on; the other half judges.",
 )
 @click.option("--trials", type=int, help="Of the search.")
+@click.option("--features", help="Fuse what sources see instead: concat, product, add, gated, attention or all.")
 @click.option("--weight", type=float, multiple=True, help="Once for all parents, or once for each.")
 @click.option("--density", type=float, multiple=True, help="0..1: share of the differences kept; once or for each.")
 @click.option("--epsilon", type=float, multiple=True, help="Of della; once or for each.")
@@ -54,12 +56,18 @@ _SETTINGS = ("weight", "density", "epsilon", "gamma")
 @click.option("--threads", type=int, help="Tensors at work at once; by default the processor's cores.")
 @click.option("--trust-code", is_flag=True, help="Open models that were built by the user's own function.")
 @shared.as_format
-def command(parents: tuple[str, ...], settings: tuple[str, ...], form: str, quiet: bool, **options: Any) -> None:
+def command(
+    parents: tuple[str, ...], settings: tuple[str, ...], features: str | None, form: str, quiet: bool, **options: Any
+) -> None:
     """Merge PARENTS into one model.
 
     Weights (files, folders, saved models of one architecture) are merged file to file in constant memory; predictions
-    are those of saved models of any architecture, which become one model that asks them all.
+    are those of saved models of any architecture, which become one model that asks them all. With --features, PARENTS
+    are sources such as timm:resnet18, whose features are fused on the examples of --on.
     """
+    if features is not None:
+        _fuse_features(parents, features, form, quiet, options)
+        return
     with shared.running(quiet=quiet) as run:
         from transfuse.fusing.fuse import fuse
 
@@ -80,6 +88,30 @@ def _task(on: str | None, target: tuple[str, ...], run: Run) -> Any:
     from transfuse.tasks.opening import open_task
 
     return open_task(on, target=list(target), seed=0, run=run)
+
+
+def _fuse_features(parents: tuple[str, ...], kind: str, form: str, quiet: bool, options: dict[str, Any]) -> None:
+    unused = [name for name in _OF_WEIGHTS if options.get(name)]
+    if unused:
+        raise UsageError(f"`{unused[0]}` is for fusing weights, which `features` does not do. Leave one of them out.")
+    if not options["out"] or not options["on"]:
+        raise UsageError("`features` must go with --on DATA, labelled examples, and --out FOLDER.")
+    with shared.running(quiet=quiet) as run:
+        from transfuse.fitting.fusing_features import fuse_features
+        from transfuse.tasks.opening import open_task
+
+        shared.require_free(options["out"])
+        task = open_task(options["on"], target=list(options["target"]) or None, seed=options["seed"], run=run)
+        model = fuse_features(
+            parents,
+            task,
+            kind=kind,
+            seed=options["seed"],
+            trust_code=options["trust_code"],
+            run=run,
+            command=shared.command_line(),
+        )
+        shared.saved(model, options["out"], form)
 
 
 def _listed(values: tuple[float, ...]) -> float | list[float] | None:

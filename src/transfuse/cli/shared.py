@@ -49,13 +49,15 @@ as_format = decorated(
 
 data_options = decorated(
     click.option("--target", multiple=True, help="Target column of a table; give it again for more columns."),
-    click.option("--modality", type=click.Choice(["image", "text", "table"]), help="Instead of what is recognised."),
-    click.option("--path-column", help="Column that holds the pictures' paths."),
+    click.option(
+        "--modality", type=click.Choice(["image", "text", "table", "sound"]), help="Instead of what is recognised."
+    ),
+    click.option("--path-column", help="Column that holds the paths of pictures or sounds."),
     click.option(
         "--role",
         "roles",
         multiple=True,
-        help="COLUMN=ROLE: numeric, categorical, boolean, date, text, picture, drop.",
+        help="COLUMN=ROLE: numeric, categorical, boolean, date, text, picture, sound, drop.",
     ),
     click.option("--query", help="SQL that selects the rows, for databases."),
     click.option("--text-column", help="Column that holds the texts."),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["single-label", "multi-label", "regression"]
 Severity = Literal["warning", "note"]
-Modality = Literal["image", "text", "table"]
+Modality = Literal["image", "text", "table", "sound"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,32 @@ class TextPreprocessing:
     """False when `max_length` was assumed because the source does not say."""
 
 
-Role = Literal["numeric", "categorical", "boolean", "date", "text", "picture"]
+@dataclass(frozen=True, kw_only=True)
+class SoundPreprocessing:
+    """How sounds become the pictures that a source sees: part of the source, stored with every Model."""
+
+    picture: Preprocessing
+    """How the source wants its pictures; the louder a place of the sound, the whiter it is."""
+    rate: int
+    """Samples a second to which sounds are brought."""
+    seconds: float
+    """Of longer sounds the middle is kept."""
+    fit: Literal["pad", "stretch"] = "pad"
+    """What becomes of shorter ones: silence on both sides, or the whole picture is theirs."""
+    window: float = 0.04
+    """Seconds of the sound that one column of the picture is about."""
+    hop: float = 0.01
+    """Seconds from one column to the next, before the picture is resized."""
+    bands: int = 32
+    """Rows of the picture before it is resized: pitches, equally spaced in mel (HTK's scale)."""
+    low: float = 20.0
+    """Hz at which they begin; they end at half the rate."""
+    decibels: float = 60.0
+    """Below the loudest place of the sound, from which on it is black."""
+    known: bool = True
+
+
+Role = Literal["numeric", "categorical", "boolean", "date", "text", "picture", "sound"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +126,10 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A column of texts or of paths of pictures whose cells are prepared as a source of their own wants them."""
+    """A column of texts, or of paths of pictures or sounds, whose cells are prepared as a source wants them."""
 
     column: str
-    preprocessing: Preprocessing | TextPreprocessing
+    preprocessing: Preprocessing | TextPreprocessing | SoundPreprocessing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +151,7 @@ class JointPreprocessing:
     known: bool = True
 
 
-AnyPreprocessing = Preprocessing | TextPreprocessing | TablePreprocessing | JointPreprocessing
+AnyPreprocessing = Preprocessing | TextPreprocessing | TablePreprocessing | SoundPreprocessing | JointPreprocessing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from transfuse.core.errors import UsageError
-from transfuse.core.nouns import Examples, Kind, Modality, Model, Task
+from transfuse.core.nouns import AnyPreprocessing, Examples, Kind, Modality, Model, Task
 from transfuse.core.runs import Run
 from transfuse.core.tables import chosen
 from transfuse.measuring.intervals import interval
@@ -32,6 +32,8 @@ class Assessment:
     outputs_NC: np.ndarray
     """Calibrated probabilities, or values in the user's units."""
     modality: Modality = "image"
+    preprocessing: AnyPreprocessing | None = None
+    """How the model saw the examples."""
 
     @property
     def targets(self) -> np.ndarray:
@@ -62,7 +64,12 @@ def assess(model: Model, examples: Examples, *, run: Run = Run()) -> Assessment:
     """Ask the model for every example of a split."""
     outputs_NC = probabilities(model, examples.items, run=run)
     return Assessment(
-        kind=model.kind, classes=model.classes, examples=examples, outputs_NC=outputs_NC, modality=model.modality
+        kind=model.kind,
+        classes=model.classes,
+        examples=examples,
+        outputs_NC=outputs_NC,
+        modality=model.modality,
+        preprocessing=model.preprocessing,
     )
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from transfuse.core.nouns import Section
+from transfuse.core.nouns import Section, SoundPreprocessing
 from transfuse.evaluating.assessing import Assessment
 from transfuse.measuring.metrics import confusion, measure, per_class, reliability
 from transfuse.reporting.pictures import thumbnail
+from transfuse.sources.sounds.inputs import seen
 from transfuse.tasks.images.decoding import decode
 from transfuse.tasks.texts.reading import text_of
 
@@ -52,7 +53,7 @@ def _worst(assessment: Assessment) -> Section:
     wrongness_N = _wrongness(assessment)
     places = [int(place) for place in np.argsort(-wrongness_N)[:_WORST] if wrongness_N[place] > 0]
     note = f"The {len(places)} of {len(wrongness_N)} examples on which the model was most surely wrong."
-    if assessment.modality != "image":
+    if assessment.modality not in ("image", "sound"):
         rows = [_row(assessment, place) for place in places]
         columns = [name for name in _COLUMNS if not rows or name in rows[0]]
         return Section(kind="table", title="Worst mistakes", content={"columns": columns, "rows": rows}, note=note)
@@ -76,12 +77,20 @@ def _wrongness(assessment: Assessment) -> np.ndarray:
 def _picture(assessment: Assessment, place: int) -> dict[str, Any]:
     examples = assessment.examples
     return {
-        "image": thumbnail(decode(examples.items[place], 3)),
+        "image": thumbnail(_shown(assessment, place)),
         "name": examples.names[place],
         "truth": _words(assessment, assessment.targets[place]),
         "answer": _words(assessment, assessment.outputs_NC[place]),
         "confidence": _confidence(assessment, place),
     }
+
+
+def _shown(assessment: Assessment, place: int) -> np.ndarray:
+    """A picture, or what the model sees of a sound."""
+    item = assessment.examples.items[place]
+    if isinstance(assessment.preprocessing, SoundPreprocessing):
+        return seen(item, assessment.preprocessing)
+    return decode(item, 3)
 
 
 def _row(assessment: Assessment, place: int) -> dict[str, Any]:

@@ -10,8 +10,22 @@ from transfuse.fitting.progress import Decision
 from transfuse.measuring.intervals import paired
 from transfuse.sources.texts.words import counts_words
 
-SIMPLEST_FIRST = ("unchanged", "words", "probe", "fused_probe", "trees", "finetune", "soup", "scratch", "pretrained")
-"""Counted words, one frozen network, several, one that was trained, several of them; scratch learnt from no source."""
+SIMPLEST_FIRST = (
+    "unchanged",
+    "words",
+    "probe",
+    "fused_probe",
+    "product",
+    "trees",
+    "add",
+    "gated",
+    "attention",
+    "finetune",
+    "soup",
+    "scratch",
+    "pretrained",
+)
+"""Counted words, one frozen network, several, one that was trained, several trainings; scratch learnt none."""
 _NOISE = 0.84
 """Probability that the leader is better, below which it is not: one standard error of the paired difference."""
 

@@ -32,6 +32,7 @@ from transfuse.fitting.trainings import train
 from transfuse.fitting.unlabelled import require_unlabelled
 from transfuse.predicting.predict import confidences_of
 from transfuse.sources.references import find, told_apart
+from transfuse.sources.sounds import suiting as sound_sources
 from transfuse.sources.texts.words import counts_words
 from transfuse.tasks.opening import open_task
 from transfuse.transferring.transfer import described
@@ -41,9 +42,11 @@ DEFAULT_SOURCES: Mapping[str, tuple[str, ...]] = {
     "image": ("timm:mobilenetv3_small_100", "builtin"),
     "text": ("hf:sentence-transformers/all-MiniLM-L6-v2", WORDS),
     "table": ("table:columns", "table:network"),
+    "sound": ("timm:mobilenetv3_small_100", "builtin"),
 }
-"""For pictures: a small network from the hub, and the one that comes with the package and needs no network. For texts:
-a small sentence encoder from the hub, and the words themselves, which stand beside the user's own sources too."""
+"""For pictures, and for sounds as pictures: a small network from the hub, and the one that comes with the package and
+needs no network. For texts: a small sentence encoder from the hub, and the words themselves, which stand beside the
+user's own sources too."""
 
 
 def fit(
@@ -100,7 +103,7 @@ def fit(
     task = data if isinstance(data, Task) else open_task(data, seed=seed, run=run)
     require_unlabelled(unlabelled, task, network=finetune)
     progress = Progress()
-    found = told_apart(_found(sources, task.modality, trust_code, progress))
+    found = told_apart(sound_sources.suited(s, task) for s in _found(sources, task.modality, trust_code, progress))
     wanted: dict[str, Any] = {"finetune": finetune, "baseline": baseline, "search": search}
     beside = {"source_data": source_data, "unlabelled": unlabelled}
     with tempfile.TemporaryDirectory(prefix="transfuse-") as kept:

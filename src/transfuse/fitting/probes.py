@@ -64,7 +64,7 @@ def probed(found: Sequence[Source], task: Task, run: Run, options: Mapping[str, 
 def fuse(task: Task, run: Run, options: Mapping[str, Any], progress: Progress) -> None:
     """The probe of several sources side by side, when joining them raises what is right out of fold."""
     probes = progress.by("probe")
-    if len(probes) < 2 or task.modality != "image":  # texts of two sources are cut into other tokens
+    if len(probes) < 2 or task.modality not in ("image", "sound"):  # texts of two sources are cut into other tokens
         return
     fit = _fit(options)
     found = joined([probe.source for probe in probes], task, fit=fit, run=run)

@@ -12,6 +12,7 @@ from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import assess
 from transfuse.fitting import mixed
 from transfuse.fitting.candidates import Candidate, made
+from transfuse.fitting.fusing import METHODS
 from transfuse.fitting.probes import fused_again
 from transfuse.fitting.progress import Progress
 from transfuse.tasks.joining import concatenated
@@ -30,7 +31,7 @@ def refitted(chosen: Candidate, task: Task, run: Run, progress: Progress) -> Can
     if chosen.learnt_from != "target":
         progress.warn("not-refitted", f"{chosen.name} learnt from other examples too, so it is not refitted.")
         return chosen
-    ways = {"probe": _probed, "fused_probe": _fused, "trees": _grown, "unchanged": _calibrated}
+    ways = {"probe": _probed, "trees": _grown, "unchanged": _calibrated, **dict.fromkeys(METHODS, _fused)}
     again = ways.get(chosen.method, _trained_on)
     return replace(again(chosen, merged(task), run.part("refit")), name=f"{chosen.name}, refitted")
 

@@ -11,7 +11,7 @@ from transfuse.evaluating.assessing import Assessment, assess, plain_row
 from transfuse.evaluating.compare import difference, in_words
 from transfuse.evaluating.sections import detailed
 from transfuse.evaluating.text_baseline import NAME, against, text_baseline
-from transfuse.fitting import populations, tables
+from transfuse.fitting import fusing, populations, tables
 from transfuse.fitting.candidates import Candidate
 from transfuse.fitting.progress import Progress
 from transfuse.measuring.metrics import PRIMARY
@@ -21,7 +21,7 @@ from transfuse.transferring.transfer import learning_curves
 
 
 def evidence(
-    model: Model, chosen: Candidate, progress: Progress, task: Task, *, command: str, budget: float, run: Run
+    model: Model, chosen: Candidate, progress: Progress, task: Task, *, command: str, budget: float | None, run: Run
 ) -> dict[str, Any]:
     """`metrics` and `report` of the model that `fit` gives."""
     split = "test" if "test" in task.splits else "valid"
@@ -32,7 +32,6 @@ def evidence(
     rows.sort(key=lambda row: row["validation"], reverse=True)
     if words is not None:
         rows.append(plain_row(NAME, words))
-    spent = budget - run.remaining()
     sections = [
         _path(progress),
         learning_curves({c.name: c.curves for c in everyone}, PRIMARY[task.kind]),
@@ -44,18 +43,27 @@ def evidence(
         columns=tuple(rows[0]),
         rows=tuple({**row, "chosen": row["model"] == chosen.name} for row in rows),
         summary=(
-            f"Chosen on the validation split: {chosen.name}.",
+            f"Chosen {'out of fold' if _by_folds(chosen, task) else 'on the validation split'}: {chosen.name}.",
             *_found(task, chosen, progress.candidates, assessments, split),
             *_beside_words(chosen, progress.candidates, assessments, words, split),
             *progress.notes,
-            f"Took {spoken(spent)} of a budget of {spoken(budget)}."
-            + (" Stopped by the user." if progress.interrupted else ""),
+            *([] if budget is None else [_spent(budget, run, progress)]),
         ),
         sections=tuple(section for section in sections if section.kind != "curves" or section.content["series"]),
         warnings=(*progress.warnings, *_about_inputs(chosen, task), *task.warnings, *_about_split(split)),
         command=command,
     )
     return {"metrics": {split: assessments[chosen.name].all_measured()}, "report": report}
+
+
+def _spent(budget: float, run: Run, progress: Progress) -> str:
+    told = f"Took {spoken(budget - run.remaining())} of a budget of {spoken(budget)}."
+    return told + (" Stopped by the user." if progress.interrupted else "")
+
+
+def _by_folds(chosen: Candidate, task: Task) -> bool:
+    """Whether answers out of fold stand in for the validation split (see `fusing`)."""
+    return chosen.validation.examples.digests == task.splits["train"].digests
 
 
 def _path(progress: Progress) -> Section:
@@ -96,15 +104,15 @@ def _findings(
     probe = max((c for c in mine if c.method == "probe"), key=lambda c: c.score)
     if transferred is None:
         findings.append("Nothing was transferred: there was no pretrained source, and the words were counted.")
-    elif scratch is None:
+    elif scratch is None and not probe.parts:
         findings.append("What transfer bought was not measured: nothing was trained from scratch.")
-    else:
+    elif scratch is not None:
         gap = difference(assessments[transferred.name], assessments[scratch.name])
         findings.append(_what_transfer_bought(transferred, scratch, everyone, gap, metric))
-    if probe is not chosen:
+    if probe is not chosen and not probe.parts:
         gap = difference(assessments[chosen.name], assessments[probe.name])
         findings.append(in_words(chosen.name, probe.name, metric, gap))
-    findings += populations.findings(everyone, assessments)
+    findings += [*fusing.findings(chosen, everyone, assessments), *populations.findings(everyone, assessments)]
     return [f"{finding} [{split} split]" for finding in findings]
 
 

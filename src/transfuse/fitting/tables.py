@@ -13,7 +13,7 @@ from transfuse.core.nouns import Source, Task
 from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import Assessment
 from transfuse.evaluating.compare import difference, in_words
-from transfuse.fitting import mixed, shift
+from transfuse.fitting import fusing, mixed, shift
 from transfuse.fitting import unlabelled as beside
 from transfuse.fitting.candidates import Candidate, made
 from transfuse.fitting.choosing import best
@@ -63,7 +63,7 @@ def candidates(
     if plain:
         progress.candidates.append(made(columns, task, "probe", run=run, options=dict(shared), label="linear model"))
         attempt(columns, task, "trees", run, run.remaining() * 0.3, grown, progress)
-    mixed.fuse_columns(found, task, run, shared, progress)
+    mixed.fuse_columns(found, task, run, shared, progress, joins=network)
     for source in earlier:
         _from_earlier(source, task, run, shared, grown, progress)
     if population is not None:
@@ -116,7 +116,7 @@ def _decide(progress: Progress) -> None:
     progress.decide(
         "Which kind of model suits the table?", f"{scores} (validation).", f"{best(progress.candidates).name}."
     )
-    from_source = [c for c in progress.candidates if knows_more(c) and c.method != "fused_probe"]
+    from_source = [c for c in progress.candidates if knows_more(c) and not c.parts]
     alone = [c for c in progress.candidates if not knows_more(c)]
     if from_source and alone:
         a, b = best(from_source), best(alone)
@@ -147,7 +147,8 @@ def findings(taken: Candidate, everyone: Sequence[Candidate], assessments: Mappi
         alone = best(fresh)
         told = [_against(c, alone, assessments, metric) for c in known]
         said = [*told, *said]
-    return [*beside.finding(everyone, assessments), *said]
+    fused = fusing.findings(taken, everyone, assessments)
+    return [*beside.finding(everyone, assessments), *fused, *said]
 
 
 def _against(candidate: Candidate, alone: Candidate, assessments: Mapping[str, Assessment], metric: str) -> str:

@@ -8,7 +8,12 @@ from transfuse.core.provenance import walk
 from transfuse.predicting.learnt import LEARNT
 from transfuse.sources.inputs import described
 
-_EXAMPLES: Mapping[Modality, str] = {"image": '"picture.jpg"', "text": '"some text"', "table": '{"column": 1.0}'}
+_EXAMPLES: Mapping[Modality, str] = {
+    "image": '"picture.jpg"',
+    "text": '"some text"',
+    "table": '{"column": 1.0}',
+    "sound": '"sound.wav"',
+}
 """What `predict` is given, by modality."""
 
 

@@ -18,6 +18,7 @@ from transfuse.ranking.report import report
 from transfuse.ranking.scores import Cell, milliseconds, scores
 from transfuse.ranking.subsets import least_examples, plan, subsets
 from transfuse.sources.references import find, told_apart
+from transfuse.sources.sounds import suiting as sound_sources
 from transfuse.sources.suiting import suited
 from transfuse.tasks.opening import open_task, require_modality
 
@@ -67,6 +68,7 @@ def rank(
     found = _found(sources, trust_code, warnings)
     known = priors_of(found, priors or {})
     task = data if isinstance(data, Task) else open_task(data, seed=seed, run=run)
+    found = [sound_sources.suited(source, task) for source in found]
     for source in found:
         require_modality(task, source.modality)
     found = [suited(source, task) if task.modality == "text" else source for source in found]

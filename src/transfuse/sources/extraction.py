@@ -15,7 +15,7 @@ from torch import nn
 
 from transfuse.core import digests
 from transfuse.core.errors import BudgetError, UsageError
-from transfuse.core.nouns import Examples, Features, Preprocessing, Source, Task
+from transfuse.core.nouns import Examples, Features, Preprocessing, SoundPreprocessing, Source, Task
 from transfuse.core.provenance import plain
 from transfuse.core.randomness import key
 from transfuse.core.runs import Run
@@ -27,8 +27,10 @@ from transfuse.sources.images.preprocessing import normalise
 from transfuse.sources.opening import Opened, open_source
 from transfuse.sources.parallel import on_threads
 from transfuse.sources.precision import Compute, Precision, chosen_precision, device_of, prepared
+from transfuse.sources.sounds import inputs as sound_inputs
 from transfuse.tasks.images.augmenting import NONE, Augmentation, augment
 from transfuse.tasks.images.loading import batch
+from transfuse.tasks.sounds.augmenting import augment_sounds
 
 BATCH = 32
 """Examples that the network sees at once; of texts those that have as many tokens together as these of 128 tokens."""
@@ -233,9 +235,9 @@ class _Extractor:
     def fill(self, job: _Job, arrays: Sequence[np.ndarray], run: Run) -> dict[str, Any]:
         """Run every example through the network; gives what is to be remembered with the arrays."""
         preprocessing = job.source.preprocessing
-        if not isinstance(preprocessing, Preprocessing):
+        if job.source.modality not in ("image", "sound"):
             return self._filled(job, arrays, run)
-        shape = (2, preprocessing.channels, *preprocessing.size)
+        shape = inputs.blank(preprocessing, 2).shape
         noise = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(job.device)
         with folded(self.network, noise, constant=True):
             return self._filled(job, arrays, run)
@@ -293,15 +295,26 @@ class _Block:
 
 
 def _views(job: _Job, index_B: np.ndarray) -> Iterator[torch.Tensor]:
-    """Each view of a block, ready for the body; only pictures have more than the plain one."""
+    """Each view of a block, ready for the body; only pictures and sounds have more than the plain one."""
     items = [job.examples.items[place] for place in index_B.tolist()]
     preprocessing = job.source.preprocessing
+    if isinstance(preprocessing, SoundPreprocessing):
+        grey_Bhw = sound_inputs.spectrograms(items, preprocessing)
+        for view in range(max(job.views, 1)):
+            keys = _keys(job, index_B, view)
+            heard = augment_sounds(grey_Bhw, keys, job.augmentation) if job.views else grey_Bhw
+            yield sound_inputs.as_pictures(heard, preprocessing)
+        return
     if not isinstance(preprocessing, Preprocessing):
         for _ in range(max(job.views, 1)):
             yield inputs.tensor_of(items, preprocessing)
         return
     pictures = batch(items, preprocessing, workers=1)
     for view in range(max(job.views, 1)):
-        keys = [key(job.seed, job.examples.digests[place], view) for place in index_B.tolist()]
+        keys = _keys(job, index_B, view)
         varied = augment(pictures, keys, job.augmentation) if job.views else pictures
         yield normalise(varied, preprocessing)
+
+
+def _keys(job: _Job, index_B: np.ndarray, view: int) -> list[int]:
+    return [key(job.seed, job.examples.digests[place], view) for place in index_B.tolist()]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from transfuse.core.digests import of_value
 from transfuse.core.errors import UsageError
-from transfuse.core.nouns import Preprocessing
+from transfuse.core.nouns import AnyPreprocessing, Preprocessing, SoundPreprocessing
 from transfuse.core.provenance import plain
 from transfuse.sources import bodies
 from transfuse.sources.images import preprocessing
@@ -76,15 +76,15 @@ def fused(parts: Sequence[Opened]) -> Opened:
 
     Raises `UsageError` when parts want colour and that part has none, or when they cut pictures in different ways.
     """
-    given = [part.source.preprocessing for part in parts]
-    pictures = [preprocessing for preprocessing in given if isinstance(preprocessing, Preprocessing)]
-    if len(pictures) < len(given):
-        raise UsageError("Sources to be fused must take pictures, but some take texts or rows. Leave these out.")
+    pictures = [_picture(part.source.preprocessing) for part in parts]
     largest = max(pictures, key=lambda p: (p.channels, p.size[0] * p.size[1]))
     if len({(p.fit, p.crop_share) for p in pictures}) > 1:
         raise UsageError("Sources to be fused must all squash pictures or all crop them alike, but these differ.")
     body = FusedBody([part.body for part in parts], [View(largest, p) for p in pictures]).eval()
-    described = [{"builder": p.source.builder, "preprocessing": plain(p.source.preprocessing)} for p in parts]
+    described = [
+        {"builder": part.source.builder, "preprocessing": plain(picture)}
+        for part, picture in zip(parts, pictures, strict=True)
+    ]
     source = replace(
         parts[0].source,
         reference=" + ".join(part.source.reference for part in parts),
@@ -92,13 +92,37 @@ def fused(parts: Sequence[Opened]) -> Opened:
         origin="fused",
         builder={"fused": {"parts": described, "preprocessing": plain(largest)}},
         weights=None,
-        preprocessing=replace(largest, known=all(p.known for p in pictures)),
+        preprocessing=_shown(parts, replace(largest, known=all(p.known for p in pictures))),
         licence="; ".join(dict.fromkeys(part.source.licence for part in parts)),
         digest=of_value(["fused", [[part.source.digest, plain(part.source.preprocessing)] for part in parts]]),
         parameters=sum(p.numel() for p in body.parameters()),
     )
     size = bodies.feature_size(body, source.preprocessing)
     return Opened(source=source, body=body, source_head=None, match=None, depths=(), feature_size=size)
+
+
+def _picture(preprocessing: AnyPreprocessing) -> Preprocessing:
+    """How a source wants its pictures, or its sounds as pictures."""
+    if isinstance(preprocessing, SoundPreprocessing):
+        return preprocessing.picture
+    if not isinstance(preprocessing, Preprocessing):
+        raise UsageError(
+            "Sources to be fused must take pictures or sounds, but some take texts or rows. Leave these out."
+        )
+    return preprocessing
+
+
+def _shown(parts: Sequence[Opened], largest: Preprocessing) -> Preprocessing | SoundPreprocessing:
+    """The preprocessing of all; sounds must become spectrograms in one way."""
+    given = [part.source.preprocessing for part in parts]
+    sounds = [one for one in given if isinstance(one, SoundPreprocessing)]
+    if not sounds:
+        return largest
+    first = replace(sounds[0], picture=largest, known=largest.known)
+    ways = {replace(one, picture=largest, known=True, hop=first.hop) for one in sounds}
+    if len(sounds) < len(given) or len(ways) > 1:
+        raise UsageError("Sources to be fused must all take sounds, of one rate, length and number of bands.")
+    return first
 
 
 def rebuilt(described: Mapping[str, Any], rebuild: Callable[[Mapping[str, Any]], nn.Module]) -> FusedBody:

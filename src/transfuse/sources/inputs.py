@@ -1,7 +1,8 @@
 """Examples of any modality as the one tensor that a network takes: the only place that asks which modality it is.
 
-A batch is float32 (B, c, h, w) of pictures, int64 (B, T) token ids of texts padded with -1, or float32 (B, K) of rows
-with NaN for what is missing. Behind the table lies a file for each modality, with these functions under these names.
+A batch is float32 (B, c, h, w) of pictures and of sounds, int64 (B, T) token ids of texts padded with -1, or float32
+(B, K) of rows with NaN for what is missing. Behind the table lies a file for each modality, with these functions
+under these names.
 Examples that are prepared in several ways at once lie side by side in one row (`joint_inputs`), whatever the modality.
 Letters: B examples of a batch, c channels, h w pixels, T tokens, K columns.
 """
@@ -20,6 +21,7 @@ from transfuse.core.nouns import (
     JointPreprocessing,
     Modality,
     Preprocessing,
+    SoundPreprocessing,
     TextPreprocessing,
 )
 from transfuse.core.provenance import plain
@@ -28,6 +30,7 @@ MODALITIES: Mapping[Modality, str] = {
     "image": "transfuse.sources.images.inputs",
     "text": "transfuse.sources.texts.inputs",
     "table": "transfuse.sources.tables.inputs",
+    "sound": "transfuse.sources.sounds.inputs",
 }
 
 _JOINT = "transfuse.sources.joint_inputs"
@@ -41,6 +44,8 @@ def modality_of(preprocessing: AnyPreprocessing) -> Modality:
     preprocessing = _first(preprocessing)
     if isinstance(preprocessing, Preprocessing):
         return "image"
+    if isinstance(preprocessing, SoundPreprocessing):
+        return "sound"
     return "text" if isinstance(preprocessing, TextPreprocessing) else "table"
 
 
@@ -124,7 +129,8 @@ def from_plain(document: Mapping[str, Any], folder: Path | None = None) -> AnyPr
     """A preprocessing from its plain form; files that belong to it lie in `folder`."""
     if "views" in document:
         return importlib.import_module(_JOINT).from_plain(document, folder)
-    modality: Modality = "table" if "columns" in document else "text" if "tokenizer" in document else "image"
+    telling: Mapping[str, Modality] = {"columns": "table", "tokenizer": "text", "bands": "sound"}
+    modality: Modality = next((telling[name] for name in telling if name in document), "image")
     return importlib.import_module(MODALITIES[modality]).from_plain(document, folder)
 
 

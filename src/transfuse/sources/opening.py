@@ -44,6 +44,7 @@ COMPOSITES = {
     "cell": "transfuse.sources.tables.mixed:rebuilt_cell",
     "row": "transfuse.sources.tables.mixed:rebuilt_row",
     "ensemble": "transfuse.sources.ensembles:rebuilt",
+    "joined": "transfuse.sources.joins:rebuilt",
 }
 """Bodies made of bodies, by the name of their entry in a builder."""
 

@@ -1,10 +1,20 @@
-"""Sources that learn from the task they are used on before they are opened: columns of a table, words of texts."""
+"""Sources made to suit a task before they are opened: columns of a table, words of texts, sounds as pictures."""
+
+from collections.abc import Mapping
 
 from transfuse.core.nouns import Source, Task
-from transfuse.sources.tables import references as table_sources
-from transfuse.sources.texts import words
+from transfuse.core.tables import resolve
+
+SUITING: Mapping[str, str] = {
+    "text": "transfuse.sources.texts.words:suited",
+    "table": "transfuse.sources.tables.references:suited",
+    "sound": "transfuse.sources.sounds.suiting:suited",
+}
 
 
 def suited(source: Source, task: Task) -> Source:
-    """The source for this task; one that is the same for every task as it is."""
-    return words.suited(source, task) if task.modality == "text" else table_sources.suited(source, task)
+    """The source for the task's data; as it is where nothing has to be known of them."""
+    if task.modality not in SUITING:
+        return source
+    found: Source = resolve(SUITING, task.modality, "modality")(source, task)
+    return found

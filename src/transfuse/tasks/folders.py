@@ -1,4 +1,4 @@
-"""Class folders: `photos/cat/1.jpg` or `mails/spam/1.txt`, with or without `train/`, `valid/` and `test/` above."""
+"""Class folders: `photos/cat/1.jpg`, `mails/spam/1.txt`, `words/yes/1.wav`; with or without train/valid/test above."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -153,7 +153,7 @@ def _nothing_found(folder: Path, loose: list[Path], suffixes: frozenset[str] | s
         found = f"a table. Did you mean '{folder / tables[0]}'?"
         return f"'{folder}' must hold one folder of {noun} for each class, but holds {found}"
     found = f"{pictures} {noun} without class folders" if pictures else f"no {noun}"
-    example = "cat/1.jpg" if noun == "pictures" else "spam/1.txt"
+    example = {"pictures": "cat/1.jpg", "sounds": "yes/1.wav"}.get(noun, "spam/1.txt")
     return (
         f"'{folder}' must hold one folder of {noun} for each class, such as '{folder}/{example}', but has {found}. "
         f"Sort the {noun} into folders named like the classes, or give a table of {noun} and labels."

@@ -20,6 +20,8 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 """What people call the three splits."""
+SOUNDS = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64"})
+"""Endings of file names that promise a sound that can be read."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
 """The door to labelled data of any modality: recognises what they are, says so, and calls the opener.
 
 A folder of pictures, arrays of pixels and tables with a column of picture paths are pictures; class folders of `.txt`
-and tables with one column of free text beside the target are texts; other tables, those with both pictures and free
-text among them, and SQL URLs are tables.
+and tables with one column of free text beside the target are texts; folders of sound files and tables with a column of
+their paths are sounds; other tables, those with two of these among them, and SQL URLs are tables.
 """
 
 import inspect
@@ -20,6 +20,7 @@ from transfuse.core.nouns import DataWarning, Examples, Kind, Modality, Task
 from transfuse.core.runs import Run
 from transfuse.core.tables import chosen, resolve
 from transfuse.tasks.images.decoding import SUFFIXES
+from transfuse.tasks.listing import SOUNDS
 from transfuse.tasks.saved_datasets import is_saved
 from transfuse.tasks.split_tables import TABLES, split_tables
 
@@ -27,11 +28,13 @@ OPENERS: Mapping[str, str] = {
     "image": "transfuse.tasks.images.opening:open_images",
     "text": "transfuse.tasks.texts.opening:open_texts",
     "table": "transfuse.tasks.tables.opening:open_table",
+    "sound": "transfuse.tasks.sounds.opening:open_sounds",
 }
 SPLIT_OPENERS: Mapping[str, str] = {
     "image": "transfuse.tasks.images.opening:open_split",
     "text": "transfuse.tasks.texts.opening:open_split",
     "table": "transfuse.tasks.tables.opening:open_split",
+    "sound": "transfuse.tasks.sounds.opening:open_split",
 }
 _DATABASES = (".db", ".sqlite", ".sqlite3", ".duckdb")
 _SQL = re.compile(r"^[a-z][a-z0-9+]*://", re.IGNORECASE)
@@ -46,7 +49,7 @@ _DISTINCT = 0.5
 def open_task(
     data: Any, modality: Modality | None = None, *, seed: int = 0, run: Run | None = None, **options: Any
 ) -> Task:
-    """Open labelled data of any modality; `options` are those of `open_images`, `open_texts` or `open_table`.
+    """Open labelled data of any modality; `options` are those of the modality's opener (`OPENERS`).
 
     The modality is recognised unless it is given; `Task.description` says which and why. A Task is returned as it is.
     Raises `DataError` when nothing can be learnt, `UnknownName` for a modality that does not exist.
@@ -117,9 +120,18 @@ def _of_memory(data: tuple[Any, ...]) -> tuple[Modality, str]:
     items = list(islice(first, _LOOKED_AT))
     if items and all(isinstance(item, Mapping) for item in items):
         return "table", "rows in memory"
+    if items and all(map(_is_sound, items)):
+        return "sound", "sounds in memory"
     if items and all(isinstance(item, str) for item in items) and not _mostly_pictures(items):
         return "text", "strings in memory"
     return "image", "pictures in memory"
+
+
+def _is_sound(item: Any) -> bool:
+    """A path of a sound, or samples with their rate."""
+    if isinstance(item, tuple):
+        return len(item) == 2 and isinstance(item[0], np.ndarray) and isinstance(item[1], int)
+    return isinstance(item, str | Path) and len(str(item)) < 1024 and Path(item).suffix.lower() in SOUNDS
 
 
 def _is_rows(array: np.ndarray) -> bool:
@@ -134,6 +146,9 @@ def _of_folder(folder: Path, target: str | Sequence[str] | None) -> tuple[Modali
         return modality, f"{why} ({tables['train'].name})"
     names = [path.suffix.lower() for path in islice(folder.rglob("*"), 20 * _LOOKED_AT) if path.is_file()]
     texts, pictures = sum(name == ".txt" for name in names), sum(name in SUFFIXES for name in names)
+    sounds = sum(name in SOUNDS for name in names)
+    if sounds > max(texts, pictures):
+        return "sound", f"a folder with {sounds} sounds"
     if texts > pictures:
         return "text", f"a folder with {texts} .txt files"
     return "image", f"a folder with {pictures} pictures"
@@ -159,9 +174,14 @@ def _of_table(path: Path, target: str | Sequence[str] | None) -> tuple[Modality,
     targets = {target} if isinstance(target, str) else set(target or ())
     rest = {name: values[:_LOOKED_AT] for name, values in columns.items() if name not in targets}
     pictures = [name for name, values in rest.items() if _mostly_pictures(values)]
-    texts = [name for name, values in rest.items() if is_free_text(values) and name not in pictures]
-    if pictures and texts:
-        return "table", f"the column '{pictures[0]}' holds paths of pictures, '{texts[0]}' free text"
+    sounds = [name for name, values in rest.items() if _mostly(values, SOUNDS)]
+    texts = [name for name, values in rest.items() if is_free_text(values) and name not in (*pictures, *sounds)]
+    said = {"paths of pictures": pictures, "paths of sounds": sounds, "free text": texts}
+    held = [f"'{names[0]}' {what}" for what, names in said.items() if names]
+    if len(held) > 1:
+        return "table", f"the columns hold several kinds of data: {', '.join(held)}"
+    if sounds:
+        return "sound", f"the column '{sounds[0]}' holds paths of sounds" + _others(rest, targets, sounds)
     if pictures:
         return "image", f"the column '{pictures[0]}' holds paths of pictures" + _others(rest, targets, pictures)
     others = [name for name in rest if name not in texts]
@@ -171,7 +191,7 @@ def _of_table(path: Path, target: str | Sequence[str] | None) -> tuple[Modality,
 
 
 def _others(rest: Mapping[str, Sequence[Any]], targets: set[str], pictures: Sequence[str]) -> str:
-    """Says which columns of numbers a task of pictures leaves aside; nothing where one of them may be the target."""
+    """Says which columns of numbers a task of files leaves aside; nothing where one of them may be the target."""
     names = [n for n, values in rest.items() if targets and n not in pictures and not _bookkeeping([n])]
     numbers = [name for name in names if _are_numbers(rest[name])]
     told = ", ".join(map(repr, numbers[:5]))
@@ -201,8 +221,12 @@ def is_free_text(values: Sequence[Any]) -> bool:
 
 
 def _mostly_pictures(values: Sequence[Any]) -> bool:
+    return _mostly(values, SUFFIXES)
+
+
+def _mostly(values: Sequence[Any], suffixes: frozenset[str]) -> bool:
     texts = [value for value in values if isinstance(value, str) and len(value) < 1024]
-    return sum(Path(text).suffix.lower() in SUFFIXES for text in texts) > len(texts) / 2
+    return sum(Path(text).suffix.lower() in suffixes for text in texts) > len(texts) / 2
 
 
 def require_modality(task: Task, modality: Modality) -> None:

@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transfuse.core.nouns import AnyPreprocessing, Examples, Preprocessing
+from transfuse.core.nouns import AnyPreprocessing, Examples, Preprocessing, SoundPreprocessing
 from transfuse.core.randomness import key
 from transfuse.sources.images.preprocessing import normalise
 from transfuse.sources.inputs import PADDING, bytes_each, joined, tensor_of, trimmed
+from transfuse.sources.sounds.inputs import as_pictures, spectrograms
 from transfuse.tasks.images.augmenting import Augmentation, augment
 from transfuse.tasks.images.loading import batch as decode_batch
+from transfuse.tasks.sounds.augmenting import augment_sounds
 
 _POOL = 16  # batches among which texts of nearly one length are brought together
 _IN_MEMORY = 2 << 30  # bytes of prepared examples that are kept rather than decoded in every pass
@@ -75,6 +77,39 @@ class Pictures:
         return decode_batch([self.examples.items[i] for i in index_B], self.preprocessing)
 
 
+class Sounds:
+    """Sounds of a split, made into spectrograms once when they fit into memory."""
+
+    def __init__(
+        self,
+        examples: Examples,
+        preprocessing: SoundPreprocessing,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.examples, self.preprocessing = examples, preprocessing
+        self.augmentation, self.seed = augmentation, seed
+        self._made: Tensor | None = None
+        if len(examples) * bytes_each(preprocessing) <= _IN_MEMORY:
+            self._made = spectrograms(examples.items, preprocessing)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def take(self, index_B: np.ndarray, view: int | None) -> Tensor:
+        """float32 (B, channels, H, W), augmented by (seed, example, view)."""
+        grey_BHW = self._spectrograms(index_B)
+        if view is not None and self.augmentation is not None:
+            keys = [key(self.seed, self.examples.digests[i], view) for i in index_B]
+            grey_BHW = augment_sounds(grey_BHW, keys, self.augmentation)
+        return as_pictures(grey_BHW, self.preprocessing)
+
+    def _spectrograms(self, index_B: np.ndarray) -> Tensor:
+        if self._made is not None:
+            return self._made[torch.from_numpy(index_B)]
+        return spectrograms([self.examples.items[i] for i in index_B], self.preprocessing)
+
+
 class Plain:
     """Examples of a split as they are, prepared once when they fit into memory."""
 
@@ -104,9 +139,11 @@ class Plain:
 def inputs_of(
     examples: Examples, preprocessing: AnyPreprocessing, augmentation: Augmentation | None = None, seed: int = 0
 ) -> Inputs:
-    """The examples of a split as training takes them; only pictures are augmented."""
+    """The examples of a split as training takes them; only pictures and sounds are augmented."""
     if isinstance(preprocessing, Preprocessing):
         return Pictures(examples, preprocessing, augmentation, seed)
+    if isinstance(preprocessing, SoundPreprocessing):
+        return Sounds(examples, preprocessing, augmentation, seed)
     return Plain(examples, preprocessing)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from transfuse.core.errors import UsageError
-from transfuse.core.nouns import AnyPreprocessing, Preprocessing, Task
+from transfuse.core.nouns import AnyPreprocessing, Preprocessing, SoundPreprocessing, Task
 from transfuse.core.tables import chosen
 from transfuse.measuring.intervals import paired
 from transfuse.measuring.metrics import PRIMARY
@@ -28,15 +28,15 @@ def chosen_augmentation(
     When it would mirror and a network with the probe's head is given, mirroring is tested: if the mirrored validation
     pictures are recognised provably worse, sides matter, and it is switched off.
     """
-    if not isinstance(preprocessing, Preprocessing):
+    if not isinstance(preprocessing, Preprocessing | SoundPreprocessing):
         if fit.augmentation not in ("auto", "none"):
-            raise UsageError(f"`augmentation` must be 'auto' or 'none' but for pictures, but is '{fit.augmentation}'.")
-        return NONE, "none: only pictures are augmented."
+            raise UsageError(f"`augmentation` must be 'auto' or 'none' for these data, but is '{fit.augmentation}'.")
+        return NONE, "none: only pictures and sounds are augmented."
     if fit.augmentation != "auto":
         known = candidates(task)
         return known[chosen("augmentation", fit.augmentation, ("auto", *known))], f"{fit.augmentation}, as given."
     augmentation, words = suited(task)
-    if augmentation.flip_horizontal and probe is not None:
+    if augmentation.flip_horizontal and probe is not None and isinstance(preprocessing, Preprocessing):
         gap = loss_by_mirroring(probe, task, preprocessing)
         if gap["high"] < 0:
             augmentation = replace(augmentation, flip_horizontal=False)

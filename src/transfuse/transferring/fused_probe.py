@@ -27,6 +27,7 @@ from transfuse.sources.extraction import features
 from transfuse.sources.fused import fused
 from transfuse.sources.network import Network
 from transfuse.sources.opening import Opened, open_source
+from transfuse.tasks.name_groups import Parted
 from transfuse.training.losses import example_weights
 from transfuse.training.options import Fit
 from transfuse.transferring.outcome import HeadShape, Outcome
@@ -43,6 +44,17 @@ class Joined:
     gains: tuple[Gain, ...]
     rejected: Mapping[str, float]
     """Sources left out, with the rise of the log evidence that each would have brought."""
+
+    @property
+    def parted(self) -> Parted | None:
+        """The groups that folds keep whole, where the names of some source's files say so."""
+        return next((probe.parted for probe in self.probes.values() if probe.parted is not None), None)
+
+    @property
+    def fold_N(self) -> np.ndarray:
+        """Fold of each training example: of the source with such groups, if there is one."""
+        probes = list(self.probes.values())
+        return next((probe for probe in probes if probe.parted is not None), probes[0]).head.fold_N
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +84,7 @@ def joined(sources: Sequence[Source], task: Task, *, fit: Fit, run: Run = Run(),
 def chosen_of(probes: Mapping[str, Probed], task: Task, fit: Fit) -> Joined:
     """Those whose features raise the evidence side by side, in the order in which they do."""
     blocks = {name: found.x_ND for name, found in probes.items()}
-    fold_N = next(iter(probes.values())).head.fold_N
+    fold_N = Joined(probes=probes, gains=(), rejected={}).fold_N
     folds = fold_moments(blocks, _targets(task), fold_N, example_weights(task, fit))
     choice = choose_blocks(whole(folds), {name: x_ND.shape[1] for name, x_ND in blocks.items()})
     train = task.splits["train"]
@@ -95,7 +107,7 @@ def fused_probe(found: Joined, task: Task, *, fit: Fit = Fit(), run: Run = Run()
 def headed(together: Opened, x_ND: np.ndarray, found: Joined, task: Task, fit: Fit) -> Outcome:
     """The better of two heads on all features: one strength for all of them, or one for each of the joined."""
     widths = {name: probe.opened.feature_size for name, probe in found.probes.items()}
-    solutions = (_one_strength(x_ND, task, fit), _strength_a_source(x_ND, widths, found, task, fit))
+    solutions = (_one_strength(x_ND, found, task, fit), _strength_a_source(x_ND, widths, found, task, fit))
     best = min((s for s in solutions if s is not None), key=lambda solution: solution.judged["loss"])
     head = seeded_head(together.feature_size, len(task.classes), HeadShape(), fit.seed)
     write_linear(head, (best.weight_CD, best.bias_C), best.temperature, target_scale(task))
@@ -126,8 +138,8 @@ def _targets(task: Task) -> np.ndarray:
     return coded(task.splits["train"].targets, task.kind, len(task.classes))
 
 
-def _one_strength(x_ND: np.ndarray, task: Task, fit: Fit) -> _Solution:
-    head = fitted(x_ND, task, fit, "auto")
+def _one_strength(x_ND: np.ndarray, found: Joined, task: Task, fit: Fit) -> _Solution:
+    head = fitted(x_ND, task, fit, "auto", found.parted)
     outputs_NC = activated(head.out_of_fold_NC, task.kind, temperature=head.temperature)
     return _Solution(
         solver=head.method,
@@ -145,7 +157,7 @@ def _strength_a_source(
     """Ridge with one strength a source; None when not all of them still join."""
     borders = np.cumsum(list(widths.values()))[:-1]
     blocks = dict(zip(widths, np.split(x_ND, borders, axis=1), strict=True))
-    fold_N, train = next(iter(found.probes.values())).head.fold_N, task.splits["train"]
+    fold_N, train = found.fold_N, task.splits["train"]
     folds = fold_moments(blocks, _targets(task), fold_N, example_weights(task, fit))
     choice = choose_blocks(whole(folds), widths)
     if len(choice.steps) < len(widths):

@@ -1,4 +1,4 @@
-"""A linear head on a table whose texts and pictures are seen by frozen sources, beside its plain columns.
+"""A linear head on a table whose texts, pictures and sounds are seen by frozen sources, beside its plain columns.
 
 Every such column is a block of features, the plain columns are another, the counted words of a free text one more: its
 source has to know more than they. Blocks join by evidence and what each buys is measured out of fold, as in
@@ -22,7 +22,10 @@ from transfuse.sources.extraction import features
 from transfuse.sources.opening import Opened, open_source
 from transfuse.sources.tables.mixed import CellBody, of_column, side_by_side
 from transfuse.sources.tables.references import fresh, unfitted
+from transfuse.tasks.name_groups import Parted, parted
 from transfuse.tasks.tables.opening import columns_of
+from transfuse.tasks.tables.roles import FILES
+from transfuse.tasks.tables.rows import cells_of
 from transfuse.training.options import Fit
 from transfuse.transferring.fused_probe import Joined, chosen_of, headed
 from transfuse.transferring.outcome import Outcome
@@ -34,7 +37,7 @@ COLUMNS = "columns"
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """A column of texts or of paths of pictures, and the source that sees it."""
+    """A column of texts or of paths of pictures or sounds, and the source that sees it."""
 
     column: str
     source: Source
@@ -52,17 +55,21 @@ def joined_columns(seen: Sequence[Seen], task: Task, *, fit: Fit, run: Run = Run
 
 def mixed_probe(found: Joined, task: Task, *, fit: Fit = Fit()) -> Outcome:
     """The joined blocks as one network under one linear head, calibrated by out-of-fold logits."""
+    return headed(*columns_together(found), task, fit)
+
+
+def columns_together(found: Joined) -> tuple[Opened, np.ndarray, Joined]:
+    """The joined blocks as one source, its features of the training rows, and the blocks in the order of those."""
     names = sorted(found.probes, key=lambda name: sees_cells(found.probes[name]))  # as they lie in a row
     ordered = replace(found, probes={name: found.probes[name] for name in names})
     together = side_by_side([probe.opened for probe in ordered.probes.values()])
-    x_ND = np.concatenate([probe.x_ND for probe in ordered.probes.values()], axis=1)
-    return headed(together, x_ND, ordered, task, fit)
+    return together, np.concatenate([probe.x_ND for probe in ordered.probes.values()], axis=1), ordered
 
 
 def plain_blocks(task: Task) -> dict[str, Opened]:
     """The columns that need no source, by block: plain ones together, the counted words of each free text apart."""
     columns = columns_of(task).columns
-    plain = tuple(column for column in columns if column.role not in ("text", "picture"))
+    plain = tuple(column for column in columns if column.role not in ("text", *FILES))
     groups = {COLUMNS: plain} if plain else {}
     groups |= {f"words of {column.name}": (column,) for column in columns if column.role == "text"}
     return {
@@ -80,12 +87,22 @@ def sees_cells(probe: Probed) -> bool:
 def _probed(seen: Seen, task: Task, fit: Fit, run: Run) -> Probed:
     """A head on one column's features, at the end of its source or at several depths."""
     opened = open_source(seen.source, seed=fit.seed)
-    several = spread(opened.depths, COUNTS["several"])
+    several, groups = spread(opened.depths, COUNTS["several"]), _parted(seen.column, task)
     ways = [opened] if several == (FINAL,) else [opened, deep(opened, several)]
-    return min((_of(of_column(way, seen.column), task, fit, run) for way in ways), key=lambda probe: probe.head.score)
+    probes = (_of(of_column(way, seen.column), task, fit, run, groups) for way in ways)
+    return min(probes, key=lambda probe: probe.head.score)
 
 
-def _of(opened: Opened, task: Task, fit: Fit, run: Run) -> Probed:
+def _parted(column: str, task: Task) -> Parted | None:
+    """The groups in the names of a column's files, where the user named none."""
+    train, role = task.splits["train"], task.description.get("roles", {}).get(column)
+    if train.groups is not None or role not in FILES:
+        return None
+    names = {split: cells_of(examples.items, column) for split, examples in task.splits.items()}
+    return parted(names, train.targets)
+
+
+def _of(opened: Opened, task: Task, fit: Fit, run: Run, groups: Parted | None) -> Probed:
     """The head; cells that are missing get the mean features of the others, in the network too."""
     found = cast("Features", features(opened, task, "train", FINAL, run=run))
     x_ND, body = np.array(found.x_ND), opened.body
@@ -98,8 +115,9 @@ def _of(opened: Opened, task: Task, fit: Fit, run: Run) -> Probed:
     digest = of_many([opened.source.digest, task.digest])
     return Probed(
         opened=replace(opened, source=replace(opened.source, digest=digest)),
-        head=fitted(x_ND, task, fit, "ridge"),
+        head=fitted(x_ND, task, fit, "ridge", groups),
         x_ND=x_ND,
         precision=found.precision,
         deviation=found.deviation,
+        parted=groups,
     )

@@ -20,6 +20,7 @@ from transfuse.sources.depths import FINAL, deep, spread
 from transfuse.sources.extraction import features
 from transfuse.sources.network import Network, new_head
 from transfuse.sources.opening import Opened, open_source
+from transfuse.tasks.name_groups import Parted
 from transfuse.training.losses import example_weights
 from transfuse.training.options import Fit
 from transfuse.transferring.answering import answers_the_same
@@ -68,6 +69,8 @@ class Probed:
     """Number format in which the features were computed."""
     deviation: float | None
     """Relative difference of the features to float32; None when that is the precision."""
+    parted: Parted | None = None
+    """The groups that its folds keep whole, where the names of files say that the test split asks for others."""
 
 
 def start(
@@ -127,7 +130,13 @@ def seeded_head(feature_size: int, outputs: int, shape: HeadShape, seed: int) ->
 
 
 def probed(
-    opened: Opened, task: Task, *, fit: Fit, run: Run, depths: Depths = "auto", solver: Solver = "auto"
+    opened: Opened,
+    task: Task,
+    *,
+    fit: Fit,
+    run: Run,
+    depths: Depths = "auto",
+    solver: Solver = "auto",
 ) -> Probed:
     """The cross-validated head on cached features of the training split, and the body whose features it takes.
 
@@ -152,8 +161,8 @@ def probed(
     )
 
 
-def fitted(x_ND: np.ndarray, task: Task, fit: Fit, solver: Solver) -> Head:
-    """The cross-validated head on features of the training split."""
+def fitted(x_ND: np.ndarray, task: Task, fit: Fit, solver: Solver, parted: Parted | None = None) -> Head:
+    """The cross-validated head on features of the training split; folds keep the groups whole, or those given."""
     train = task.splits["train"]
     return fit_head(
         x_ND,
@@ -163,7 +172,7 @@ def fitted(x_ND: np.ndarray, task: Task, fit: Fit, solver: Solver) -> Head:
         classes=len(task.classes),
         weights_N=example_weights(task, fit),
         seed=fit.seed,
-        groups=train.groups,
+        groups=train.groups if parted is None else parted.groups,
     )
 
 

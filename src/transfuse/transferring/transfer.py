@@ -66,8 +66,8 @@ def carried_out(
     source: Source, task: Task, *, method: str, name: str | None, run: Run, options: dict[str, Any]
 ) -> tuple[Model, Outcome]:
     """Call the method and record the step; nothing is read from the test split."""
-    require_modality(task, source.modality)
     source = suited(source, task)
+    require_modality(task, source.modality)
     function, arguments = arranged(method, options)
     started = time.monotonic()
     outcome: Outcome = function(source, task, run=run, **arguments)
@@ -178,7 +178,7 @@ def about_preprocessing(outcome: Outcome, task: Task) -> list[DataWarning]:
     Of texts, a note on how many are cut.
     """
     notes = list(notes_on(task.splits["train"].items, outcome.preprocessing))
-    if outcome.preprocessing.known or task.modality != "image":
+    if outcome.preprocessing.known or task.modality not in ("image", "sound"):
         return notes
     message = (
         "The source does not say how its pictures were prepared; ImageNet's mean and deviation were assumed. Give"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.conftest import write_mixed
+from tests.conftest import write_mixed, write_tone
 
 from transfuse.core.errors import DataError
 from transfuse.core.nouns import Task
@@ -50,14 +50,19 @@ def test_paths_without_files_are_no_pictures(path: Path, tmp_path: Path) -> None
         open_table(tmp_path / "alone.csv", target="label", roles={"photo": "picture"})
 
 
-def test_recordings_are_left_out_and_said(tmp_path: Path) -> None:
-    (tmp_path / "a.wav").write_bytes(b"RIFF")
+def test_sounds_are_read_and_broken_ones_are_missing(tmp_path: Path) -> None:
+    write_tone(tmp_path / "a.wav", 440)
     lines = ["size,sound,label", *(f"{row % 7},a.wav,{'xy'[row % 2]}" for row in range(30))]
+    (tmp_path / "b.wav").write_bytes(b"RIFF")
     lines[5] = "3,b.wav,x"
     (tmp_path / "t.csv").write_text("\n".join(lines))
     task = open_table(tmp_path / "t.csv", target="label")
     assert task.description["roles"]["sound"] == "sound"
-    assert warnings_of(task)["column-left-out"] == ("sound: paths of recordings, which are not supported yet",)
+    assert [place[:5] for place in warnings_of(task)["unreadable"]] == ["row 5"]
+    assert warnings_of(task)["missing-sounds"] == ("row 5",)
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    with pytest.raises(DataError, match="Column 'sound' must hold paths of sounds, but none can be read"):
+        open_table(tmp_path / "t.csv", target="label")
 
 
 def test_rows_are_known_by_what_pictures_hold(path: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Rows whose columns go through networks of their own: plain columns, texts and pictures, side by side.
+"""Rows whose columns go through networks of their own: plain columns, texts, pictures and sounds, side by side.
 
 Letters: B rows, W numbers of a row, D features of one column.
 """
@@ -19,7 +19,7 @@ from transfuse.sources.tables import parts
 
 
 class CellBody(nn.Module):
-    """Features of the texts or pictures of one column, and a mark for missing cells: (B, W) to (B, D + 1).
+    """Features of the texts, pictures or sounds of one column, and a mark for missing cells: (B, W) to (B, D + 1).
 
     In the place of the features of a missing cell stand the mean ones of the training rows.
     """
@@ -58,7 +58,7 @@ class RowBody(nn.Module):
 
 
 def of_column(opened: Opened, column: str) -> Opened:
-    """A source of texts or pictures as one of tables: it sees one column of them."""
+    """A source of texts, pictures or sounds as one of tables: it sees one column of them."""
     if isinstance(opened.source.preprocessing, JointPreprocessing):
         raise UsageError(f"A column must have one network, but '{opened.source.name}' is an ensemble. Leave it out.")
     part = Part(column=column, preprocessing=opened.source.preprocessing)  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
-"""Texts and pictures in the cells of a table, as numbers of a row: what the source of their column wants, flattened.
+"""Texts, pictures and sounds in the cells of a table, as numbers: what their column's source wants, flattened.
 
-Pictures are their normalised pixels, texts their token ids padded to the greatest length; both are exact in float32. A
-cell that is missing, or a text without a word, is NaN throughout. Letters: B rows, c channels, h w pixels, T tokens, W
-numbers of a cell.
+Pictures, and sounds as pictures, are normalised pixels, texts their token ids padded to the greatest length; both are
+exact in float32. A cell that is missing, or a text without a word, is NaN throughout. Letters: B rows, c channels, h w
+pixels, T tokens, W numbers of a cell.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,18 +13,17 @@ import numpy as np
 import torch
 
 from transfuse.core.errors import DataError
-from transfuse.core.nouns import DataWarning, Part, Preprocessing
+from transfuse.core.nouns import DataWarning, Part, TextPreprocessing
 from transfuse.sources import inputs
 from transfuse.sources.inputs import PADDING
-from transfuse.tasks.images.decoding import decode
 from transfuse.tasks.tables.rows import cells_of
 
 
 def shape(part: Part) -> tuple[int, ...]:
-    """(c, h, w) of a picture, (T,) of a text."""
-    if isinstance(part.preprocessing, Preprocessing):
-        return part.preprocessing.channels, *part.preprocessing.size
-    return (part.preprocessing.max_length,)
+    """(c, h, w) of a picture or sound, (T,) of a text."""
+    if isinstance(part.preprocessing, TextPreprocessing):
+        return (part.preprocessing.max_length,)
+    return tuple(inputs.blank(part.preprocessing).shape[1:])
 
 
 def width(part: Part) -> int:
@@ -33,7 +32,7 @@ def width(part: Part) -> int:
 
 
 def tensor_of(items: Sequence[Any], part: Part) -> torch.Tensor:
-    """float32 (B, W). Raises `DataError` for a picture that cannot be read."""
+    """float32 (B, W). Raises `DataError` for a picture or sound that cannot be read."""
     found, cells = torch.full((len(items), width(part)), torch.nan), _cells(items, part)
     there = [place for place, cell in enumerate(cells) if cell is not None]
     if there:
@@ -53,25 +52,25 @@ def blank(part: Part, count: int) -> torch.Tensor:
 
 def blocks(items: Sequence[Any], part: Part, batch_size: int) -> list[np.ndarray]:
     """As the source of the part likes them; of texts by their length."""
-    empty: Any = "" if not isinstance(part.preprocessing, Preprocessing) else None
+    empty: Any = "" if isinstance(part.preprocessing, TextPreprocessing) else None
     cells = [empty if cell is None else cell for cell in _cells(items, part)]
     return inputs.blocks(cells, part.preprocessing, batch_size)
 
 
 def require_readable(item: Any, part: Part) -> None:
-    """Raise `DataError` for a row whose picture is named and cannot be read."""
+    """Raise `DataError` for a row whose picture or sound is named and cannot be read."""
     cell = _cells([item], part)[0]
-    if cell is not None and isinstance(part.preprocessing, Preprocessing):
+    if cell is not None and not isinstance(part.preprocessing, TextPreprocessing):
         try:
-            decode(cell, part.preprocessing.channels)
+            inputs.decoded(cell, part.preprocessing)
         except DataError as problem:
             raise DataError(f"Column '{part.column}': {problem}") from None
 
 
 def described(part: Part) -> str:
     """What a cell is, in words."""
-    what = "path of a picture: " if isinstance(part.preprocessing, Preprocessing) else ""
-    return what + inputs.described(part.preprocessing)
+    what = {"image": "path of a picture: ", "sound": "path of a sound: "}
+    return what.get(inputs.modality_of(part.preprocessing), "") + inputs.described(part.preprocessing)
 
 
 def notes_on(items: Sequence[Any], part: Part) -> tuple[DataWarning, ...]:
@@ -104,6 +103,6 @@ def written(parts: Sequence[Part], folder: Path) -> list[dict[str, Any]]:
 
 def _cells(items: Sequence[Any], part: Part) -> list[Any]:
     """Texts, or paths; None for what is missing."""
-    if isinstance(part.preprocessing, Preprocessing):
+    if not isinstance(part.preprocessing, TextPreprocessing):
         return cells_of(items, part.column, paths=True)
     return [cell if cell is not None and str(cell).strip() else None for cell in cells_of(items, part.column)]

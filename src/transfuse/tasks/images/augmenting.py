@@ -1,4 +1,4 @@
-"""Seeded changes of pictures that keep their meaning: a pure function of (example, key), a whole batch at once.
+"""Seeded changes of pictures and sounds that keep their meaning: a pure function of (example, key), a batch at once.
 
 No step reduces over a picture or mixes pictures, so a result does not depend on the batch around the example.
 Letters: B pictures; H, W pixels; C channels; K random numbers for each picture.
@@ -41,6 +41,10 @@ class Augmentation:
     """0..1: change of brightness, contrast, saturation and of each colour's strength."""
     erase: float = 0.0
     """0..1: share of pictures in which a rectangle is painted over."""
+    mask_pitch: float = 0.0
+    """0..1: share of a sound's pitches that are silenced, two bands of them."""
+    mask_time: float = 0.0
+    """0..1: share of a sound's length that is silenced, in two places."""
 
     @property
     def moves(self) -> bool:
@@ -173,6 +177,12 @@ def _stretch(size: int, place: float, extent: float) -> slice:
 LIGHT = Augmentation(shift=0.05, scale=0.05, rotate=5, colour=0.1)
 STANDARD = Augmentation(shift=0.1, scale=0.15, rotate=10, colour=0.2)
 STRONG = Augmentation(shift=0.15, scale=0.3, rotate=15, colour=0.35, erase=0.5)
+SOUNDS = {
+    "light": Augmentation(shift=0.05, mask_pitch=0.1, mask_time=0.1),
+    "standard": Augmentation(shift=0.1, mask_pitch=0.2, mask_time=0.2),
+    "strong": Augmentation(shift=0.15, mask_pitch=0.3, mask_time=0.3),
+}
+"""Of sounds, never mirrored: SpecAugment with a shift in time in place of its warping."""
 _GLYPH = Augmentation(shift=0.08, scale=0.1, rotate=8, colour=0.05)
 
 _SMALL = 40  # pixels of the longer side up to which a grey picture is taken for a letter, digit or sign
@@ -196,7 +206,9 @@ _SIDED = frozenset(
 
 
 def suited(task: Task) -> tuple[Augmentation, str]:
-    """The augmentation that keeps the meaning of the task's pictures, and why, in words."""
+    """The augmentation that keeps the meaning of the task's pictures or sounds, and why, in words."""
+    if task.modality == "sound":
+        return SOUNDS["standard"], "Sounds begin earlier or later, and some of their pitches and times are silenced."
     small = _small_and_grey(task)
     reason = _not_mirrored(task, small)
     if small:
@@ -209,6 +221,8 @@ def suited(task: Task) -> tuple[Augmentation, str]:
 
 def candidates(task: Task) -> dict[str, Augmentation]:
     """Augmentations to choose from on validation data, from none to strong; mirrored where `suited` mirrors."""
+    if task.modality == "sound":
+        return {"none": NONE, **SOUNDS}
     flip = suited(task)[0].flip_horizontal
     graded = {"light": LIGHT, "standard": STANDARD, "strong": STRONG}
     return {"none": NONE, **{name: replace(value, flip_horizontal=flip) for name, value in graded.items()}}

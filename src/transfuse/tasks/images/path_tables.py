@@ -25,6 +25,11 @@ _PATH_NAMES = (
     "image_path",
     "picture",
     "img",
+    "audio",
+    "audio_path",
+    "sound",
+    "recording",
+    "wav",
 )
 _TARGET_NAMES = ("label", "labels", "target", "targets", "class", "classes", "y", "category", "categories", "diagnosis")
 _SPLIT_COLUMNS = ("split", "subset", "partition", "set", "fold")
@@ -39,10 +44,15 @@ def list_table(
     path_column: str | None = None,
     group: str | None = None,
     weight: str | None = None,
+    suffixes: frozenset[str] = SUFFIXES,
+    noun: str = "pictures",
 ) -> Listing:
-    """Examples of a table. Relative paths are relative to the table. A column `split` with train/valid/test is kept."""
+    """Examples of a table. Relative paths are relative to the table. A column `split` with train/valid/test is kept.
+
+    `noun` is what the files with one of the suffixes are.
+    """
     columns = read_columns(path)
-    pictures = path_column or _guessed_path_column(columns, path)
+    pictures = path_column or _guessed_path_column(columns, path, suffixes, noun)
     for name in (pictures, group, weight):
         if name is not None:
             chosen("column", name, columns)
@@ -138,19 +148,19 @@ def _read_json(path: Path) -> Columns:
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def _guessed_path_column(columns: Columns, path: Path) -> str:
-    texts = [name for name, values in columns.items() if _mostly_paths(values)]
+def _guessed_path_column(columns: Columns, path: Path, suffixes: frozenset[str], noun: str) -> str:
+    texts = [name for name, values in columns.items() if _mostly_paths(values, suffixes)]
     if texts:
         return next((name for usual in _PATH_NAMES for name in texts if name.lower() == usual), texts[0])
     raise DataError(
-        f"{path} must have a column with the paths of pictures, but none of {', '.join(columns)} looks like one. "
+        f"{path} must have a column with the paths of {noun}, but none of {', '.join(columns)} looks like one. "
         "Name it with `path_column`."
     )
 
 
-def _mostly_paths(values: list[Any]) -> bool:
+def _mostly_paths(values: list[Any], suffixes: frozenset[str]) -> bool:
     texts = [value for value in values[:200] if isinstance(value, str)]
-    return sum(Path(text).suffix.lower() in SUFFIXES for text in texts) > len(texts) / 2
+    return sum(Path(text).suffix.lower() in suffixes for text in texts) > len(texts) / 2
 
 
 def split_column_of(columns: Columns) -> str | None:

@@ -1,7 +1,7 @@
 """Rows of a table as numbers: what a `TablePreprocessing` says, and how it is learnt from training rows.
 
-Every column becomes one slot, dates three (time, day of the week, day of the year), free text `WORDS`, pictures none:
-they are prepared by sources of their own.
+Every column becomes one slot, dates three (time, day of the week, day of the year), free text `WORDS`, files none: they
+are prepared by sources of their own.
 Letters: N rows, K slots.
 """
 
@@ -17,7 +17,7 @@ from transfuse.core.errors import DataError
 from transfuse.core.nouns import Column, Role, TablePreprocessing
 from transfuse.core.tables import unknown
 from transfuse.tasks.tables import cells
-from transfuse.tasks.tables.roles import Guess
+from transfuse.tasks.tables.roles import FILES, Guess
 
 QUANTILES = 33
 """Quantiles of a column that are kept."""
@@ -44,7 +44,7 @@ def slots_of(preprocessing: TablePreprocessing) -> tuple[Slot, ...]:
             parts = ("", " (day of the week)", " (day of the year)")
         elif column.role == "text":
             parts = (" (words)", *(f" (words {bucket})" for bucket in range(1, cells.WORDS)))
-        elif column.role == "picture":
+        elif column.role in FILES:
             parts = ()
         values = len(column.values) if column.role == "categorical" else 0
         found += [Slot(column=column.name, name=column.name + part, values=values) for part in parts]
@@ -71,14 +71,14 @@ def encoded(table: pa.Table, preprocessing: TablePreprocessing, *, strict: bool 
 
 def width_of(column: Column) -> int:
     """Slots of a column."""
-    return {"date": 3, "text": cells.WORDS, "picture": 0}.get(column.role, 1)
+    return {"date": 3, "text": cells.WORDS, "picture": 0, "sound": 0}.get(column.role, 1)
 
 
 def strange_cells(table: pa.Table, preprocessing: TablePreprocessing) -> dict[int, str]:
     """Why a row cannot be encoded, by row: its first cell that is not of its column's role."""
     found: dict[int, str] = {}
     for column in preprocessing.columns:
-        if column.absent or column.role in ("categorical", "text", "picture"):
+        if column.absent or column.role in ("categorical", "text", *FILES):
             continue
         strange = numbers_of(table.column(column.name), column)[1]
         for row in np.flatnonzero(strange).tolist():
@@ -90,7 +90,7 @@ def _block(cell_N: pa.ChunkedArray, column: Column, strict: bool) -> np.ndarray:
     cell_N = cells.blanked(cell_N, column.blanks)
     if column.role == "categorical":
         return cells.codes(cell_N, column.values, column.spellings)[:, None]
-    if column.role == "picture":
+    if column.role in FILES:
         return np.empty((len(cell_N), 0))
     if column.role == "text":
         return cells.hashed_words(cell_N)
@@ -148,7 +148,7 @@ def _learnt(name: str, cell_N: pa.ChunkedArray, guess: Guess) -> Column:
     cell_N = cells.blanked(cell_N, guess.blanks)
     missing = cell_N.null_count / max(1, len(cell_N))
     plain = Column(name=name, role=guess.role, blanks=guess.blanks, form=guess.form, missing=missing)  # type: ignore[arg-type]
-    if guess.role in ("text", "picture"):
+    if guess.role in ("text", *FILES):
         return plain
     if guess.role == "categorical":
         return categories(plain, cell_N)

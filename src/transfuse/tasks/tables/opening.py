@@ -67,7 +67,8 @@ def open_table(
     (mappings from column to value, a pyarrow table, or columns as a mapping); or a Task, which is returned as it is.
 
     target: column(s) to learn; guessed where there is no doubt. kind: guessed from the target, and stated.
-    roles: `numeric`, `categorical`, `boolean`, `date`, `text`, `picture` or `drop` by column, in place of the guess.
+    roles: `numeric`, `categorical`, `boolean`, `date`, `text`, `picture`, `sound` or `drop` by column, in place of
+    the guess.
     group: column whose groups never lie in two splits. weight: column with the examples' weights.
     query: SQL, for databases. valid, test: shares held out where the user gave no such split.
 

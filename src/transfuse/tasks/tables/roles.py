@@ -1,7 +1,7 @@
-"""Which role each column has: numeric, categorical, boolean, date, text, picture; or none, because it tells nothing.
+"""Which role each column has: numeric, categorical, boolean, date, text, picture, sound; or none: it tells nothing.
 
 Guessed by the cells alone, never by the target, and always said; the user's word goes first. Cells are paths of
-pictures when their endings say so and files are there. Letters: N rows.
+pictures or sounds when their endings say so and files are there. Letters: N rows.
 """
 
 import re
@@ -18,6 +18,7 @@ from transfuse.core.errors import DataError
 from transfuse.core.nouns import DataWarning, Role
 from transfuse.core.tables import chosen
 from transfuse.tasks.images.decoding import SUFFIXES
+from transfuse.tasks.listing import SOUNDS
 from transfuse.tasks.tables import cells
 
 ROLES = (*get_args(Role), "drop")
@@ -31,9 +32,11 @@ _ID_NAME = re.compile(
 )
 
 
-SOUNDS = frozenset({".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".aif", ".aiff"})
-"""Endings of recordings, which no source here hears."""
 _LOOKED_AT = 200  # cells that may be paths by which a column is judged
+
+
+FILES = ("picture", "sound")
+"""Roles of columns whose cells are paths, which are prepared by sources of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,7 @@ class Guess:
     """The role of a column, and why."""
 
     role: str
-    """One of `ROLES`, or `id`, `constant` and `sound`, which are left out."""
+    """One of `ROLES`, or `id` and `constant`, which are left out."""
     why: str = ""
     form: str = ""
     blanks: tuple[str, ...] = ()
@@ -84,13 +87,13 @@ def guessed(name: str, column: pa.ChunkedArray, folder: Path | None = None) -> G
 
 
 def _of_paths(column: pa.ChunkedArray, folder: Path | None) -> Guess | None:
-    """A column of pictures or of recordings; None when the cells have other endings, or no file is there."""
+    """A column of pictures or of sounds; None when the cells have other endings, or no file is there."""
     if not pa.types.is_string(column.type):
         return None
     cells_ = [cell for cell in pc.drop_null(column).slice(0, _LOOKED_AT).to_pylist() if len(cell) < 1024]
     for endings, role, why in (
         (SUFFIXES, "picture", "paths of pictures"),
-        (SOUNDS, "sound", "paths of recordings, which are not supported yet"),
+        (SOUNDS, "sound", "paths of sounds"),
     ):
         paths = [Path(folder or "", cell) for cell in cells_ if Path(cell).suffix.lower() in endings]
         if len(paths) > len(cells_) / 2 and any(path.is_file() for path in paths):
@@ -190,12 +193,10 @@ def said(guesses: Mapping[str, Guess]) -> tuple[DataWarning, ...]:
     places = tuple(f"{name}: {guess.role} ({guess.why})" for name, guess in guesses.items())
     message = "The roles of the columns. If one is wrong, say --role COLUMN=ROLE."
     notes = [DataWarning(code="roles", message=message, places=places, severity="note")]
-    left = {name: guess for name, guess in guesses.items() if guess.role in ("id", "constant", "drop", "sound")}
+    left = {name: guess for name, guess in guesses.items() if guess.role in ("id", "constant", "drop")}
     if left:
         told = tuple(f"{name}: {guess.why}" for name, guess in left.items())
         message = f"{len(left)} column(s) are left out: ids and constants tell nothing about new rows."
-        if all(guess.role == "sound" for guess in left.values()):
-            message = f"{len(left)} column(s) of recordings are left out: no source here hears."
         notes.append(DataWarning(code="column-left-out", message=message, places=told))
     strays = {name: guess for name, guess in guesses.items() if guess.strays}
     for name, guess in strays.items():

@@ -1,0 +1,1 @@
+"""Sounds: what they lie in, reading, augmentation."""
