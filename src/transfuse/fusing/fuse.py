@@ -21,6 +21,7 @@ from transfuse.core.tables import chosen
 from transfuse.fusing import engine, record
 from transfuse.fusing.checkpoints import Checkpoint, open_checkpoint
 from transfuse.fusing.copying import copy_beside
+from transfuse.fusing.inputs.opening import all_adapters, open_parents, with_vocabulary
 from transfuse.fusing.kinship import Kinship, kinships, require_related
 from transfuse.fusing.planning import Plan, planned
 from transfuse.fusing.recipes import Recipe, read_recipe, recipe_of
@@ -59,6 +60,8 @@ def fuse(
     recipe: str | Path | None = None,
     on: Any = None,
     statistics: Sequence[str | Path] = (),
+    tokenizer: str | None = None,
+    rank: int | None = None,
     dtype: str | None = None,
     seed: int = 0,
     compat: Compat | None = None,
@@ -82,6 +85,9 @@ def fuse(
         recipe: mergekit's YAML, instead of parents, base, method and options.
         on: Labelled examples: batch statistics are estimated anew, and the result is kept only if it beats its parents.
         statistics: A file for each parent with its Fisher information or its Gram matrices.
+            Without files they are computed on the training examples of `on`, when the parents are saved Models.
+        tokenizer: Of parents with other vocabularies: `union`, `base`, or the path of the parent whose tokens are kept.
+        rank: Of the result, when adapters are merged without a base; by default all their ranks together (exact).
         dtype: Of the result; by default that of the parents.
         seed: Of random masks.
         compat: `published` definitions, or `mergekit`'s.
@@ -99,6 +105,17 @@ def fuse(
         UsageError, UnknownName, WeightsError, StorageError, BudgetError: See their docstrings.
     """
     read = _recipe(parents, recipe, base, method, options, statistics, dtype=dtype, seed=seed, compat=compat)
+    read = with_vocabulary(read, tokenizer)
+    if all_adapters(read):
+        from transfuse.fusing.inputs.adapting import merged_adapters
+
+        return merged_adapters(read, out, rank=rank, replaced=replace, command=command)
+    if rank is not None:
+        raise UsageError("`rank` must go with adapters that are merged without a base, but the parents are weights.")
+    if on is not None and out is not None and METHODS[read.method].statistics:
+        from transfuse.fusing.statistics.computing import with_statistics
+
+        read, on = with_statistics(read, on, Path(out), trust_code=trust_code, replaced=replace, run=run)
     order = _preflight(read, missing=missing, force=force, threads=threads, command=command)
     if on is not None and not order.models:
         raise UsageError("`on` must go with saved Models, but the parents are bare weights, which cannot be asked.")
@@ -134,12 +151,15 @@ def _recipe(
 def _preflight(recipe: Recipe, *, missing: str, force: bool, threads: int | None, command: str) -> _Order:
     """Everything that can be known from headers and samples, before anything is written."""
     chosen("way with missing tensors", missing, ("refuse", "copy", "drop"))
-    checkpoints = {path: open_checkpoint(path) for path in recipe.paths}
+    checkpoints = open_parents(recipe)
     parts = [part for piece in recipe.slices for part in piece.parts]
     given = {part.statistics for part in parts if part.statistics}
     wanted = METHODS[recipe.method].statistics
     if wanted and len(given) == 0:
-        raise UsageError(f"`{recipe.method}` must be given `statistics` ({wanted}), one file for each parent.")
+        raise UsageError(
+            f"`{recipe.method}` must be given `statistics` ({wanted}), one file for each parent, or saved Models with"
+            " `on` (and `out`), on whose training examples they are computed."
+        )
     documents = {path: c.document for path, c in checkpoints.items() if c.document is not None}
     if len(documents) == len(checkpoints):
         from transfuse.fusing.models import (

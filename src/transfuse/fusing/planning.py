@@ -90,7 +90,9 @@ def planned(
         dropped |= _strangers(parents, place, checkpoints, works, missing)
     if not works:
         raise WeightsError("The parents must share tensors, but have none in common. Are they of one architecture?")
-    return Plan(works=tuple(works.values()), dropped=tuple(dropped.items()), notes=recipe.notes)
+    left = {name: why for c in checkpoints.values() for name, why in c.left.items() if name not in works}
+    notes = dict.fromkeys(note for checkpoint in checkpoints.values() for note in checkpoint.notes)
+    return Plan(works=tuple(works.values()), dropped=tuple({**left, **dropped}.items()), notes=(*recipe.notes, *notes))
 
 
 def _places(recipe: Recipe, checkpoints: Mapping[str, Checkpoint]) -> list[_Place]:
@@ -255,7 +257,8 @@ def _strangers(
     for part in parents[1:]:
         for name in checkpoints[part.path].entries:
             if name not in works and name not in checkpoints[parents[0].path].entries:
-                if missing == "refuse":
+                whole = not checkpoints[part.path].entries[name].dtype.is_floating_point  # a counter, or positions
+                if missing == "refuse" and not whole:
                     near = difflib.get_close_matches(name, works, n=1, cutoff=0.7)
                     hint = f" Did you mean '{near[0]}'?" if near else ""
                     raise WeightsError(

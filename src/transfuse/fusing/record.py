@@ -49,10 +49,14 @@ def document(
 
 def digests_of(checkpoints: Mapping[str, Checkpoint], pool: ThreadPoolExecutor) -> Any:
     """Digests of every file of the parents, by path; a future for each, because they take as long as a copy."""
-    return {
-        path: {file.name: pool.submit(digests.of_file, file) for file in checkpoint.files}
-        for path, checkpoint in checkpoints.items()
-    }
+    found: dict[str, dict[str, Any]] = {}
+    for path, checkpoint in checkpoints.items():
+        for file in checkpoint.files:  # of an adapter, those of its base are told under the base
+            own = file.parent == Path(path) or file == Path(path)
+            told = found.setdefault(path if own else str(file.parent), {})
+            if file.name not in told:
+                told[file.name] = pool.submit(digests.of_file, file)
+    return found
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -106,3 +110,15 @@ def _of_parent(path: Path, files: Mapping[str, str]) -> list[str]:
 def changes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Every change as one line."""
     return [f"{row['what']} '{row['path']}': {change}" for row in rows for change in row["changed"]]
+
+
+def of_file(recipe: Recipe, file: Path, parents: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """The record of a result that one file holds, every tensor of which was made by the recipe."""
+    made = {
+        name: {"fate": "merged", "why": recipe.method, "digest": digest_at(file, entry.start, entry.nbytes)}
+        for name, entry in read_header(file).items()
+    }
+    return {
+        "schema": SCHEMA, "transfuse": transfuse.__version__, "recipe": plain(recipe), "parents": plain(parents),
+        "tensors": made, "dropped": {},
+    }  # fmt: skip
