@@ -2,8 +2,8 @@
 
 Understood: `merge_method`, `models`, `slices` (with `sources` and `layer_range`), `base_model`, `parameters` (numbers,
 gradients, filters), `dtype`, `out_dtype`, `tokenizer_source`, `tokenizer`; our own `seed` and `compat`. Every other key
-is refused with the nearest that is known. A recipe in mergekit's YAML has mergekit's defaults and definitions unless it says
-`compat: published`.
+is refused with the nearest that is known. A recipe in mergekit's YAML has mergekit's defaults and definitions unless it
+says `compat: published`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -162,6 +162,9 @@ def _tensors(recipe: Recipe, adapters: Sequence[Adapter], cuts: Mapping[str, _Cu
         own = [whole(adapter.replaced[name]) for adapter in adapters]
         if any(tensor.shape != own[0].shape for tensor in own):
             raise WeightsError(f"'{name}' must have one shape in all adapters, but has not.")
+        if all(torch.equal(tensor, own[0]) for tensor in own):  # of the base, which peft saved beside its pair
+            found[entry.name] = own[0]
+            continue
         total = torch.stack([c * t.double() for c, t in zip(_shares(recipe, name), own, strict=True)]).sum(dim=0)
         found[entry.name] = total.to(torch_type(entry.dtype))
     return found

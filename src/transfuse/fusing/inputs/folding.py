@@ -25,11 +25,12 @@ _ROWS = 1 << 18
 
 def folded(adapter: Adapter, base: Checkpoint) -> Checkpoint:
     """The base with the adapter in it. Raises `WeightsError` when they do not belong together."""
-    entries = dict(base.entries)
     rename = _renaming(adapter, base)
+    entries = dict(base.entries)
+    _replace(adapter, base, rename, entries)  # first: of an embedding that it adapts peft saves the base's rows as well
     for module, pair in adapter.pairs.items():
         name = rename(module) + ".weight"
-        entry = entries.get(name) or tied_to(name, base.entries)
+        entry = entries.get(name) or tied_to(name, entries)
         if entry is None:
             raise WeightsError(f"The base '{base.path}' must have '{name}', which '{adapter.path}' changes.")
         _require_fit(adapter, name, pair, entry)
@@ -37,19 +38,20 @@ def folded(adapter: Adapter, base: Checkpoint) -> Checkpoint:
         entries[name] = replace(computed(entry, make, path=adapter.file), name=name)
         if pair.bias_O is not None:
             _with_bias(adapter, rename(module) + ".bias", pair.bias_O, entries)
+    told = f"{len(adapter.pairs)} weights, and {len(adapter.replaced)} tensors that it holds whole."
+    notes = (*base.notes, f"'{adapter.path}' is folded into '{base.path}': {told}")
+    return replace(base, path=adapter.path, files=(adapter.file, *base.files), entries=entries, notes=notes)
+
+
+def _replace(adapter: Adapter, base: Checkpoint, rename: "_Renaming", entries: dict[str, Entry]) -> None:
+    """Tensors that the adapter holds whole, under the base's names."""
     for name, own in adapter.replaced.items():
         module, _, last = name.rpartition(".")
         known = f"{rename(module)}.{last}"
         own_head = any(saved in module.split(".") for saved in adapter.config.get("modules_to_save") or [])
-        if known not in entries and not own_head:
+        if known not in entries and not own_head and tied_to(known, base.entries) is None:
             raise WeightsError(f"The base '{base.path}' must have '{known}', which '{adapter.path}' trained whole.")
         entries[known] = replace(own, name=known)
-    told = (
-        f"'{adapter.path}' is folded into '{base.path}': {len(adapter.pairs)} weights, {len(adapter.replaced)} whole."
-    )
-    return replace(
-        base, path=adapter.path, files=(adapter.file, *base.files), entries=entries, notes=(*base.notes, told)
-    )  # fmt: skip
 
 
 class _Renaming:

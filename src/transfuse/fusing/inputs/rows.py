@@ -3,6 +3,7 @@
 Letters: V tokens of the result, K numbers of one token.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -51,4 +52,4 @@ def _runs(own: np.ndarray) -> list[tuple[int, int]]:
     """Places that hold consecutive rows of the parent, so that one read gets them."""
     breaks = np.flatnonzero(np.diff(own) != 1) + 1
     edges = [0, *breaks.tolist(), len(own)]
-    return [(a, b) for a, b in zip(edges, edges[1:], strict=False) if a < b and own[a] >= 0]
+    return [(a, b) for a, b in itertools.pairwise(edges) if a < b and own[a] >= 0]

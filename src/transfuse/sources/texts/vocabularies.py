@@ -105,6 +105,6 @@ def _number(
         return
     scores: dict[str, float] = {}
     for document in documents:
-        scores = {**{token: score for token, score in document["model"]["vocab"]}, **scores}
+        scores = {**dict(document["model"]["vocab"]), **scores}
     order = sorted(numbers, key=lambda token: numbers[token])
     model["vocab"] = [[token, scores.get(token, _UNLIKELY)] for token in order]
