@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from transfuse.core.errors import UsageError, WeightsError
-from transfuse.weights.gate import open_tensors, recognise
+from transfuse.weights.gate import KERAS, open_tensors, recognise
 from transfuse.weights.headers import Entry, read_header
 
 DOCUMENT = "model.json"
@@ -28,13 +28,9 @@ _SINGLES = (
     "open_clip_model.safetensors",
     "pytorch_model.bin",
 )
-_KERAS = (
-    "Convert it where Keras is: model = keras.models.load_model(FILE); safetensors.numpy.save_file({weight.path:"
-    " numpy.ascontiguousarray(weight.numpy()) for weight in model.weights}, 'model.safetensors')."
-)
 _FOREIGN = {
-    ".h5": _KERAS,
-    ".keras": _KERAS,
+    ".h5": KERAS,
+    ".keras": KERAS,
     ".msgpack": "Convert it where transformers is: from_pretrained(FOLDER, from_flax=True).save_pretrained(NEW).",
     ".gguf": "GGUF is quantised: take the checkpoint that it was made from.",
     ".onnx": "Take the checkpoint that it was exported from.",

@@ -11,6 +11,7 @@ import torch
 
 from transfuse.core.errors import UsageError, WeightsError
 from transfuse.fusing.checkpoints import Checkpoint
+from transfuse.fusing.inputs.computed import mean_of
 from transfuse.fusing.recipes import Part, Recipe, Slice
 from transfuse.fusing.weights.methods import METHODS
 from transfuse.fusing.weights.options import require_parents, settled
@@ -19,6 +20,7 @@ from transfuse.weights.matching import spoken_shape
 
 Missing = Literal["refuse", "copy", "drop"]
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|blocks?|h|stages?|resblocks)\.(\d+)\.")
+_RUNNING = re.compile(r"(?:^|\.)running_(?:mean|var)$")
 _FIRST = re.compile(r"embed|wte|wpe|patch|stem|conv1|cls_token|pos_", re.IGNORECASE)
 
 
@@ -184,6 +186,8 @@ def _work(
     _require_shape(name, (*entries, *([base] if base else [])))
     if first.count == 0:
         return _copied(name, first, "has no elements")
+    if _RUNNING.search(name) and METHODS[recipe.method].base != "ignored":  # a sum of differences may be negative
+        return _copied(name, mean_of(entries), "statistics of batches: the mean of the parents")
     options = _options(recipe, place, parents, name, inner)
     dtype = getattr(torch, recipe.dtype) if recipe.dtype else _common([entry.dtype for entry in entries])
     return Work(
@@ -275,7 +279,11 @@ def _require_shape(name: str, entries: Sequence[Entry]) -> None:
         return
     rows = {shape[1:] for shape in shapes}
     words = len(rows) == 1 and re.search(r"embed|wte|lm_head|vocab", name, re.IGNORECASE)
-    hint = " The vocabularies differ: bring the parents to one tokenizer first." if words else ""
+    hint = (
+        " The vocabularies differ: unite them (--tokenizer union), which wants a tokenizer.json in every folder."
+        if words
+        else ""
+    )
     told = " and ".join(spoken_shape(shape) for shape in shapes)
     raise WeightsError(f"'{name}' must have one shape in all parents, but has {told}.{hint}")
 

@@ -6,7 +6,7 @@ when something is computed.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -93,3 +93,16 @@ def elements(entry: Entry, start: int, stop: int) -> "torch.Tensor":
 def whole(entry: Entry) -> "torch.Tensor":
     """All of a tensor, in its type."""
     return elements(entry, 0, entry.count).reshape(entry.shape)
+
+
+def mean_of(entries: Sequence[Entry]) -> Entry:
+    """The mean of one tensor of several parents; it comes from no one file."""
+
+    def make(start: int, stop: int) -> "torch.Tensor":
+        total = elements(entries[0], start, stop).double()
+        for entry in entries[1:]:
+            total = total + elements(entry, start, stop).double()
+        return total / len(entries)
+
+    widest = max(entries, key=lambda entry: entry.dtype.itemsize)
+    return replace(computed(widest, make), path=None)

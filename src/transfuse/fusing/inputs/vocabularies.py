@@ -1,9 +1,9 @@
 """Parents with other tokenizers: every token's row is found by the token, not by its number.
 
 As in mergekit's `tokenizer`: a token that a parent lacks gets the base's row there, or the mean of the rows of the
-parents that have it, so that a token of one parent comes out as that parent's whatever the method. What we changed:
-numbers of the first tokenizer stay as they are, padded rows stay, and parents whose tokenizers differ are refused when
-nobody says what is wanted, even if their shapes agree.
+parents that have it, so that a token of one parent comes out as that parent's (but under slerp, whose shares do not add
+up to 1). What we changed: numbers of the first tokenizer stay as they are, padded rows stay, and parents whose
+tokenizers differ are refused when nobody says what is wanted, even if their shapes agree.
 """
 
 import json
@@ -165,7 +165,7 @@ def _sources(
     forced = set()
     for token, number in numbers.items():
         own = wanted.tokens.get(token) or {}
-        defaults[number] = _asked(own["source"], words) if "source" in own else _usual(token, recipe.base, words)
+        defaults[number] = _asked(token, own["source"], words) if "source" in own else _usual(token, recipe.base, words)
         if own.get("force"):
             forced.add(token)
     maps = {}
@@ -185,7 +185,7 @@ def _usual(token: str, base: str | None, words: Mapping[str, _Words]) -> list[tu
     return [(path, known.numbers[token]) for path, known in words.items() if token in known.numbers]
 
 
-def _asked(source: Any, words: Mapping[str, _Words]) -> list[tuple[str, int]]:
+def _asked(asking: str, source: Any, words: Mapping[str, _Words]) -> list[tuple[str, int]]:
     """What a recipe says of one token: zero, a parent, or another token of a parent."""
     if isinstance(source, dict) and source.get("kind") == "zero":
         return []
@@ -194,7 +194,7 @@ def _asked(source: Any, words: Mapping[str, _Words]) -> list[tuple[str, int]]:
     if path not in words:
         raise UsageError(f"The source of a token must be a parent, but is '{path}'.")
     number = source.get("token_id") if special else None
-    token = source.get("token") if special else None
+    token = source.get("token") if special else asking
     if number is None and isinstance(token, str) and token in words[path].numbers:
         number = words[path].numbers[token]
     if number is None or not 0 <= int(number) < words[path].rows:
