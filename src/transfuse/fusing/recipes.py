@@ -235,8 +235,8 @@ def _vocabulary(document: Mapping[str, Any]) -> Vocabulary | None:
     for token, own in _mapping("`tokens`", tokens, None).items():
         _mapping(f"The token '{token}'", own, ("source", "force"))
     multiple = section.get("pad_to_multiple_of") or 1
-    if not isinstance(multiple, int) or multiple < 1:
-        raise UsageError(f"`pad_to_multiple_of` must be a whole number above 0, but is {multiple!r}.")
+    if not isinstance(multiple, int) or not 1 <= multiple <= 65536:
+        raise UsageError(f"`pad_to_multiple_of` must be a whole number from 1 to 65536, but is {multiple!r}.")
     return replace(vocabulary_of(section.get("source", "union")), tokens=tokens, multiple=multiple)
 
 

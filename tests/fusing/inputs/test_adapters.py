@@ -236,6 +236,9 @@ def test_what_cannot_be_folded_is_refused_by_name(llama, tmp_path):
         ({"init_lora_weights": "pissa"}, "changed the base"),
         ({"target_parameters": ["experts"]}, "target_parameters"),
         ({"use_dora": True}, "no magnitudes"),
+        ({"lora_alpha": "much"}, "must be numbers"),
+        ({"alpha_pattern": {"(": 3}}, "must be numbers"),
+        ({"modules_to_save": 3}, "must have a list"),
     ):
         (folder / "adapter_config.json").write_text(json.dumps({**known, **changed}))
         with pytest.raises(WeightsError, match=told):
@@ -243,6 +246,33 @@ def test_what_cannot_be_folded_is_refused_by_name(llama, tmp_path):
     dora = adapter(llama, tmp_path / "d", use_dora=True)
     with pytest.raises(WeightsError, match="DoRA, whose lengths do not add up"):
         fuse(dora, dora, out=tmp_path / "out")
+
+
+def test_a_broken_adapter_is_refused(llama, tmp_path):
+    folder = adapter(llama, tmp_path / "a")
+    file = folder / "adapter_model.safetensors"
+    whole = file.read_bytes()
+    tensors = load_file(str(file))
+    first = next(name for name in tensors if "lora_A" in name)
+    for changed, told in (
+        ({n: t for n, t in tensors.items() if n != first}, "lacks one"),
+        ({**tensors, first: torch.zeros(0, 16)}, "A or B is none"),
+        ({**tensors, first: torch.zeros(4, 17)}, "Give the base that the adapter was trained on"),
+        ({**tensors, first: torch.full_like(tensors[first], float("nan"))}, "finite"),
+        ({**tensors, first.replace("lora_A", "lora_C"): tensors[first]}, "not a part of LoRA"),
+        ({**tensors, "base_model.model.model.strange.weight": torch.zeros(2)}, "which '.*a' trained whole"),
+    ):
+        save_file(changed, str(file))
+        with pytest.raises(WeightsError, match=told):
+            fuse(folder, base=llama, out=tmp_path / "out")
+    for data in (whole[:-40], whole[:30], b""):
+        file.write_bytes(data)
+        with pytest.raises(WeightsError):
+            fuse(folder, base=llama, out=tmp_path / "out")
+    file.unlink()
+    with pytest.raises(WeightsError, match="only its configuration"):
+        fuse(folder, base=llama, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_adapter_of_another_base_is_refused(llama, gpt, tmp_path):

@@ -1,6 +1,7 @@
 """Forms in which weights come: tied heads, counters, types, folders of timm, shards of torch, files of Keras."""
 
 import json
+import shutil
 import zipfile
 
 import pytest
@@ -85,6 +86,30 @@ def test_a_head_that_only_looks_tied_in_the_configuration_is_believed_by_its_num
     fuse(a, b, out=tmp_path / "out", force=True)
     assert settings_of(tmp_path / "out")["tie_word_embeddings"] is False
     torch.testing.assert_close(tensors_of(tmp_path / "out")[HEAD], (tensors_of(a)[HEAD] + tensors_of(b)[HEAD]) / 2)
+
+
+def test_a_network_without_a_head_is_no_tied_one(tmp_path):
+    a = llama(tmp_path / "a", 0, tie=False)
+    b = llama(tmp_path / "b", 1, tie=False, near=a)
+    save_file({n: t for n, t in tensors_of(b).items() if n != HEAD}, str(b / "model.safetensors"))
+    with pytest.raises(WeightsError, match=r"must have the tensor 'lm_head\.weight'"):
+        fuse(a, b, out=tmp_path / "out")
+
+
+def test_embeddings_that_share_one(tmp_path):
+    torch.manual_seed(0)
+    config = transformers.T5Config(vocab_size=20, d_model=8, d_kv=4, d_ff=12, num_layers=1, num_heads=2)
+    transformers.T5ForConditionalGeneration(config).save_pretrained(tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    tensors = tensors_of(tmp_path / "b")
+    assert "encoder.embed_tokens.weight" not in tensors
+    copies = {
+        n: tensors["shared.weight"].clone() for n in ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+    }
+    save_file({**tensors, **copies}, str(tmp_path / "b" / "model.safetensors"))
+    for parents in ("ab", "ba"):
+        fuse(*(tmp_path / name for name in parents), out=tmp_path / parents)
+        assert tensors_of(tmp_path / parents).keys() == tensors.keys()
 
 
 def test_untied_parents_stay_as_they_are(tmp_path):

@@ -104,6 +104,9 @@ def _require_lora(path: Path, config: Mapping[str, Any]) -> None:
     found = next((name for name in _REFUSED if config.get(name)), None)
     if found is not None:
         raise WeightsError(f"The adapter '{path}' uses peft's `{found}`, which is not folded here. Use peft for that.")
+    saved = config.get("modules_to_save")
+    if saved is not None and not isinstance(saved, list):
+        raise WeightsError(f"The adapter '{path}' must have a list as `modules_to_save`, but has {saved!r:.40}.")
     start = config.get("init_lora_weights")
     if isinstance(start, str) and start.lower().startswith(_MOVED):
         raise WeightsError(
@@ -128,6 +131,8 @@ def _pair(path: Path, module: str, parts: Mapping[str, torch.Tensor], config: Ma
     a, b = parts.get("EA" if embedding else "A"), parts.get("EB" if embedding else "B")
     if a is None or b is None:
         raise WeightsError(f"The adapter '{path}' must hold A and B for '{module}', but lacks one. Fetch it again.")
+    if min(a.dim(), b.dim()) < 2 or not len(a):
+        raise WeightsError(f"The adapter '{path}' must hold matrices for '{module}', but A or B is none.")
     kind = "embedding" if embedding else "conv" if a.dim() > 2 else "linear"
     rank = a.shape[0]
     left, right = b.reshape(b.shape[0], -1), a.reshape(rank, -1)
@@ -153,6 +158,9 @@ def _pair(path: Path, module: str, parts: Mapping[str, torch.Tensor], config: Ma
 def _scale(module: str, rank: int, config: Mapping[str, Any]) -> float:
     """alpha/r, with the module's own alpha when a pattern says one (peft: the name's end must match)."""
     patterns = config.get("alpha_pattern") or {}
-    own = next((alpha for key, alpha in patterns.items() if re.match(rf"(.*\.)?({key})$", module)), None)
-    alpha = float(own if own is not None else config.get("lora_alpha", 8))
+    try:
+        own = next((alpha for key, alpha in patterns.items() if re.match(rf"(.*\.)?({key})$", module)), None)
+        alpha = float(own if own is not None else config.get("lora_alpha", 8))
+    except (AttributeError, TypeError, ValueError, re.error) as error:
+        raise WeightsError(f"An adapter's `lora_alpha` and `alpha_pattern` must be numbers: {error}.") from None
     return alpha / (rank**0.5 if config.get("use_rslora") else rank)

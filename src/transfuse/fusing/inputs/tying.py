@@ -17,13 +17,18 @@ from transfuse.weights.headers import Entry
 
 EMBEDDING = re.compile(r"(?:^|\.)(?:embed_tokens|wte|word_embeddings|tok_embeddings|embed_in|shared)\.weight$")
 HEAD = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output|predictions\.decoder)\.weight$")
+SHARED = re.compile(r"(?:^|\.)shared\.weight$")
+_SPEAKING = re.compile(r"LM|Generation|PreTraining")
+"""In the names of architectures that have a head over tokens."""
 _BLOCK = 1 << 20
 
 
 def tied_to(name: str, entries: Mapping[str, Entry]) -> Entry | None:
-    """What a tensor that is not stored is tied to: the embedding of tokens, or a shared one."""
-    if HEAD.search(name) or EMBEDDING.search(name):
+    """What a tensor may be tied to: a head to the embedding of tokens, an embedding to a shared one."""
+    if HEAD.search(name):
         return next((entry for known, entry in entries.items() if EMBEDDING.search(known)), None)
+    if EMBEDDING.search(name) and not SHARED.search(name):
+        return next((entry for known, entry in entries.items() if SHARED.search(known)), None)
     return None
 
 
@@ -34,9 +39,16 @@ def with_ties(checkpoints: Mapping[str, Checkpoint]) -> dict[str, Checkpoint]:
     for name in names:
         if EMBEDDING.search(name) and all(name in c.entries for c in found.values()):
             continue
-        if all(tied_to(name, c.entries) is not None for c in found.values()):
+        if all(tied_to(name, c.entries) and (name in c.entries or _may_tie(c)) for c in found.values()):
             found = _agreed(name, found)
     return found
+
+
+def _may_tie(checkpoint: Checkpoint) -> bool:
+    """Whether a head that is not stored can be a tied one: not where the configuration denies it, or has no head."""
+    settings = checkpoint.settings
+    kinds = " ".join(map(str, settings.get("architectures") or ()))
+    return settings.get("tie_word_embeddings") is not False and (not kinds or bool(_SPEAKING.search(kinds)))
 
 
 def _agreed(name: str, checkpoints: Mapping[str, Checkpoint]) -> dict[str, Checkpoint]:

@@ -51,6 +51,9 @@ def with_one_vocabulary(recipe: Recipe, checkpoints: Mapping[str, Checkpoint]) -
     if wanted is None and (len(files) < 2 or len({file.read_bytes() for file in files.values()}) == 1):
         return found
     lacking = next((path for path, c in found.items() if path not in files and c.document is None), None)
+    if wanted is not None and lacking is not None and wanted.source != "union" and not wanted.tokens:
+        told = f"'{lacking}' has no tokenizer.json: whether its rows are those of the same tokens was not checked."
+        return {path: replace(checkpoint, notes=(*checkpoint.notes, told)) for path, checkpoint in found.items()}
     if wanted is not None and lacking is not None:
         raise UsageError(
             f"`tokenizer` must go with parents that have a tokenizer.json, but '{lacking}' has none. Write one with"
