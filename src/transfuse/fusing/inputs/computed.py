@@ -87,6 +87,8 @@ def elements(entry: Entry, start: int, stop: int) -> "torch.Tensor":
 
     if entry.tensor is not None:
         return entry.tensor.reshape(-1)[start:stop]
+    if start == stop:
+        return torch.empty(0, dtype=torch_type(entry.dtype))
     return torch.from_numpy(stored(entry, start, stop)).view(torch_type(entry.dtype))
 
 
