@@ -130,7 +130,9 @@ def test_what_is_not_code_is_shipped_with_the_package():
     shipped = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["transfuse"]
     package = ROOT / "src" / "transfuse"
     covered = {path for pattern in shipped for path in package.glob(pattern)}
-    other = {path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    other = {
+        path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc", ".c", ".so")
+    }  # compiled
     assert package / "py.typed" in covered
     assert other - covered == set()
 

@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from transfuse.core.errors import UsageError, WeightsError
 from transfuse.weights.gate import KERAS, open_tensors, recognise
-from transfuse.weights.headers import Entry, read_header
+from transfuse.weights.headers import DTYPES, Dtype, Entry, read_header
 
 DOCUMENT = "model.json"
 _INDICES = (
@@ -143,16 +141,23 @@ def entries_of(file: Path) -> dict[str, Entry]:
     if recognise(file) == "safetensors":
         return read_header(file)
     return {
-        name: Entry(name=name, dtype=tensor.dtype, shape=tuple(tensor.shape), tensor=tensor)
+        name: Entry(name=name, dtype=_dtype(file, tensor), shape=tuple(tensor.shape), path=file, tensor=tensor)
         for name, tensor in open_tensors(file).items()
     }
 
 
+def _dtype(file: Path, tensor: Any) -> Dtype:
+    name = str(tensor.dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise WeightsError(f"'{file}' must hold numbers of {', '.join(DTYPES)}, but has {name}. Convert it first.")
+    return DTYPES[name]
+
+
 def _require_plain(path: Path, entries: Mapping[str, Entry]) -> None:
     """Codes of a quantised checkpoint are not weights: their mean means nothing."""
-    low = {torch.float8_e4m3fn, torch.float8_e5m2, torch.int8, torch.uint8, torch.int32}
+    low = ("float8_e4m3fn", "float8_e5m2", "int8", "uint8", "int32")
     quantised = next((name for name in entries if name.rpartition(".")[2] in _SCALES), None)
-    if quantised is not None and any(entry.dtype in low for entry in entries.values()):
+    if quantised is not None and any(entry.dtype.name in low for entry in entries.values()):
         raise WeightsError(
             f"'{path}' is quantised ('{quantised}' scales its codes), so it cannot be merged. Dequantise it first."
         )

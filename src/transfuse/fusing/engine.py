@@ -1,31 +1,36 @@
 """File to file: every tensor of the plan read in blocks, merged, written to its place, and noted in the journal.
 
 Memory does not grow with the model, only with the largest tensor of a method that must see one whole. Tensors are
-shared out among threads; what is written depends on neither threads nor on where an earlier run was stopped.
+shared out among threads; what is written depends on neither threads nor on where an earlier run was stopped. What the
+compiled kernels can do is done without loading torch.
 """
 
 import contextlib
-import hashlib
+import ctypes
+import functools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+import numpy as np
 
-from transfuse.core.errors import BudgetError, WeightsError
+from transfuse.core.errors import BudgetError
 from transfuse.core.runs import Run
-from transfuse.fusing.journal import Journal
-from transfuse.fusing.pieces import Files
+from transfuse.fusing import compiled
+from transfuse.fusing.journal import Finished, Journal
+from transfuse.fusing.pieces import Files, Stream, digest_of, hasher, streams_of
 from transfuse.fusing.planning import Plan, Work
 from transfuse.fusing.recipes import Recipe
 from transfuse.fusing.weights.masks import BLOCK
-from transfuse.fusing.weights.merging import Survey, blocks_of, surveyed
-from transfuse.weights.headers import header_of
+from transfuse.fusing.weights.trimming import Survey
+from transfuse.weights.headers import Entry, header_of
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+_BEGIN = 2  # SYNC_FILE_RANGE_WRITE
+_PORTION = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +49,8 @@ class _Shard:
 
 def carried_out(
     recipe: Recipe, plan: Plan, folder: Path, *, identity: str, threads: int, shard_bytes: int, run: Run
-) -> tuple[dict[str, str], int]:
-    """Write the result's tensors into `folder`; the digest of each, and how many an earlier run had finished.
+) -> tuple[dict[str, Finished], int]:
+    """Write the result's tensors into `folder`; the digests of each, and how many an earlier run had finished.
 
     Raises `WeightsError` and `OSError`; the folder then holds what the next run takes up.
     """
@@ -56,13 +61,13 @@ def carried_out(
     done = _taken_up(journal, shards)
     files = Files()
     try:
-        with _one_thread_each():
-            digests = _written(recipe, plan, shards, files, journal, done=done, threads=threads, run=run)
+        with _prepared(recipe, plan):
+            finished = _written(recipe, plan, shards, files, journal, done=done, threads=threads, run=run)
     finally:
         files.close()
     if len(shards) > 1:
         (result / INDEX).write_text(_index(shards), encoding="utf-8")
-    return {work.name: digests[work.name] for work in plan.works}, len(done)
+    return {work.name: finished[work.name] for work in plan.works}, len(done)
 
 
 def _shards(works: Sequence[Work], folder: Path, limit: int) -> list[_Shard]:
@@ -88,7 +93,7 @@ def _index(shards: Sequence[_Shard]) -> str:
     return json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=1)
 
 
-def _taken_up(journal: Journal, shards: Sequence[_Shard]) -> dict[str, str]:
+def _taken_up(journal: Journal, shards: Sequence[_Shard]) -> dict[str, Finished]:
     """What an earlier run finished and the unfinished files still hold; otherwise files are made anew."""
     noted = journal.finished()
     if noted is not None and all(s.path.is_file() and s.path.stat().st_size == s.nbytes for s in shards):
@@ -96,7 +101,7 @@ def _taken_up(journal: Journal, shards: Sequence[_Shard]) -> dict[str, str]:
             work.name: noted[work.name]
             for shard in shards
             for work in shard.works
-            if work.name in noted and digest_at(shard.path, shard.places[work.name], work.nbytes) == noted[work.name]
+            if work.name in noted and _digest_at(shard, work) == noted[work.name].digest
         }
     for stale in shards[0].path.parent.iterdir():
         stale.unlink()
@@ -108,26 +113,21 @@ def _taken_up(journal: Journal, shards: Sequence[_Shard]) -> dict[str, str]:
     return {}
 
 
-def digest_at(path: Path, start: int, size: int) -> str:
-    """SHA-256 of a part of a file, in constant memory."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        stream.seek(start)
-        while size > 0 and (piece := stream.read(min(size, 1 << 20))):
-            digest.update(piece)
-            size -= len(piece)
-    return digest.hexdigest()
+def _digest_at(shard: _Shard, work: Work) -> str:
+    place = shard.places[work.name]
+    return digest_of(Entry(name=work.name, dtype=work.dtype, shape=work.shape, path=shard.path, start=place))
 
 
 @contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Our threads share out tensors; torch's own would only get in their way, and change the order of sums."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+def _prepared(recipe: Recipe, plan: Plan) -> Iterator[None]:
+    """torch in one thread, where it is needed."""
+    if all(work.fate == "copied" or compiled.able(recipe, work) for work in plan.works):
         yield
-    finally:
-        torch.set_num_threads(before)
+        return
+    from transfuse.fusing import general
+
+    with general.one_thread_each():
+        yield
 
 
 def _written(
@@ -137,13 +137,13 @@ def _written(
     files: Files,
     journal: Journal,
     *,
-    done: Mapping[str, str],
+    done: Mapping[str, Finished],
     threads: int,
     run: Run,
-) -> dict[str, str]:
+) -> dict[str, Finished]:
     """Every tensor that is not done, over threads; the first error stops the others after their tensor."""
-    survey = _survey(recipe, plan, files)
-    digests = dict(done)
+    survey = _survey(recipe, plan, files, threads)
+    found = dict(done)
     total = sum(work.nbytes for work in plan.works)
     finished = sum(work.nbytes for work in plan.works if work.name in done)
 
@@ -151,8 +151,8 @@ def _written(
         nonlocal finished
         if run.remaining() <= 0:
             raise BudgetError("The time was up before the fusion was. The same command goes on from there.")
-        digests[work.name] = _write(recipe, work, files, handle, shard.places[work.name], survey)
-        journal.add(work.name, digests[work.name])
+        found[work.name] = _write(recipe, work, files, handle, shard.places[work.name], survey)
+        journal.add(work.name, found[work.name])
         finished += work.nbytes
         run.watch({"stage": "fusing", "done": finished >> 20, "total": total >> 20, "text": f"MB; {work.name}"})
 
@@ -168,49 +168,56 @@ def _written(
                     future.result()
         finally:
             os.close(handle)
-    return digests
+    return found
 
 
-def _survey(recipe: Recipe, plan: Plan, files: Files) -> Survey | None:
+def _survey(recipe: Recipe, plan: Plan, files: Files, threads: int) -> Survey | None:
     """The thresholds of a method that trims over the whole model."""
     works = [work for work in plan.works if work.fate == "merged" and work.options.get("trim") == "model"]
-    return surveyed([(files.operands(work), work.options) for work in works]) if works else None
+    if not works:
+        return None
+    if all(compiled.able(recipe, work) for work in works):
+        return compiled.surveyed(recipe, works, files, max(1, threads))
+    from transfuse.fusing import general
+
+    return general.surveyed(works, files)
 
 
-def _write(recipe: Recipe, work: Work, files: Files, handle: int, place: int, survey: Survey | None) -> str:
-    """One tensor to its place; the digest of its bytes."""
-    digest = hashlib.sha256()
-    for block in _blocks(recipe, work, files, survey):
-        data = memoryview(_stored(block, work).contiguous().view(torch.uint8).numpy().data)
+@functools.cache
+def _sync_range() -> Callable[..., int] | None:
+    """Linux' sync_file_range."""
+    return getattr(ctypes.CDLL(None), "sync_file_range", None) if os.name == "posix" else None
+
+
+def _on_its_way(handle: int, start: int, stop: int) -> None:
+    """Let the disk begin to write what is finished, so that the sync at the end has little left to wait for."""
+    begin = _sync_range()
+    if begin is not None:
+        begin(handle, ctypes.c_int64(start), ctypes.c_int64(stop - start), _BEGIN)
+
+
+def _write(recipe: Recipe, work: Work, files: Files, handle: int, place: int, survey: Survey | None) -> Finished:
+    """One tensor to its place; the digests of its bytes and of what it was made of."""
+    digest, streams = hasher(work.dtype, work.shape), streams_of(work, files)
+    began = place
+    for block in _blocks(recipe, work, streams, survey):
+        data = block.data
         digest.update(data)
         while data:
             written = os.pwrite(handle, data, place)
             place, data = place + written, data[written:]
-    return digest.hexdigest()
+        if place - began >= _PORTION:
+            _on_its_way(handle, began, place)
+            began = place
+    return Finished(digest=digest.hexdigest(), inputs=tuple(stream.digest() for stream in streams))
 
 
-def _blocks(recipe: Recipe, work: Work, files: Files, survey: Survey | None) -> Iterator[torch.Tensor]:
+def _blocks(recipe: Recipe, work: Work, streams: Sequence[Stream], survey: Survey | None) -> Iterator[np.ndarray]:
     if work.fate == "copied":
-        entry = work.entries[0]
-        for start in range(0, entry.count, BLOCK):
-            yield files.elements(entry, start, min(start + BLOCK, entry.count))
-        return
-    yield from blocks_of(
-        recipe.method, files.operands(work), work.options, seed=recipe.seed, compat=recipe.compat, survey=survey
-    )
+        count = work.entries[0].count
+        return (streams[0].elements(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK))
+    if compiled.able(recipe, work):
+        return compiled.merged(recipe, work, streams, survey)
+    from transfuse.fusing import general
 
-
-def _stored(block: torch.Tensor, work: Work) -> torch.Tensor:
-    """A block in the type of the result. Raises `WeightsError` when it does not hold the numbers."""
-    if block.dtype == work.dtype:
-        return block
-    if work.dtype in (torch.float8_e4m3fn, torch.float8_e5m2):
-        limit = torch.finfo(work.dtype).max
-        return block.clamp(-limit, limit).to(work.dtype)  # a cast past the limit gives NaN
-    stored = block.to(work.dtype)
-    if not bool(torch.isfinite(stored.sum(dtype=torch.float32))) and not bool(torch.isfinite(stored).all()):
-        raise WeightsError(
-            f"'{work.name}' must fit {str(work.dtype).removeprefix('torch.')}, but is larger than it holds. Choose"
-            " --dtype bfloat16 or float32."
-        )
-    return stored
+    return general.merged(recipe, work, streams, survey)

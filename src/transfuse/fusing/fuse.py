@@ -5,7 +5,6 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,11 +22,13 @@ from transfuse.fusing.checkpoints import Checkpoint, open_checkpoint
 from transfuse.fusing.copying import copy_beside
 from transfuse.fusing.inputs.opening import all_adapters, open_parents, with_vocabulary
 from transfuse.fusing.kinship import Kinship, kinships, require_related
+from transfuse.fusing.pieces import digest_of
 from transfuse.fusing.planning import Plan, planned
 from transfuse.fusing.recipes import Recipe, read_recipe, recipe_of
 from transfuse.fusing.telling import needs, told
 from transfuse.fusing.weights.methods import METHODS, Compat
 from transfuse.reporting.files import save_report
+from transfuse.weights.headers import read_header
 
 SHARD = 5_000_000_000
 """Bytes of the largest file of the result."""
@@ -239,19 +240,17 @@ def _carried_out(order: _Order, folder: Path, *, on: Any, shard_bytes: int, trus
     identity = record.identity_of(order.recipe, order.plan, order.checkpoints)
     before = record.stamps(order.checkpoints)
     limit = shard_bytes if not order.models else sum(w.nbytes for w in order.plan.works) + 1
-    with atomic.explained(folder), ThreadPoolExecutor(max_workers=1) as pool:
-        asked = record.digests_of(order.checkpoints, pool)
+    with atomic.explained(folder):
         results, resumed = engine.carried_out(
             order.recipe, order.plan, work, identity=identity, threads=order.threads, shard_bytes=limit, run=run
         )
-        parents = {path: {name: f.result() for name, f in files.items()} for path, files in asked.items()}
     if record.stamps(order.checkpoints) != before:
         shutil.rmtree(work, ignore_errors=True)
         raise WeightsError("A parent was changed while it was read, so the result was thrown away. Run it again.")
     found = [f"Written to {folder}; seed {order.recipe.seed}, definitions as {order.recipe.compat}."]
     found += [f"{resumed} tensors were taken over from a run that was stopped."] if resumed else []
     report = told(order.recipe, order.plan, order.related, order.needed, found=found, command=order.command)
-    written = record.document(order.recipe, order.plan, parents, results)
+    written = record.document(order.recipe, order.plan, order.checkpoints, results)
     result = work / "result"
     if order.models:
         report = _as_model(order, report, written, work, on=on, started=started, trust_code=trust_code, run=run)
@@ -313,12 +312,7 @@ def _as_model(
 
 def _with_result(written: Mapping[str, Any], result: Path) -> dict[str, Any]:
     """The record with the digests of the tensors as they were saved: batch statistics may have changed."""
-    from transfuse.weights.headers import read_header
-
-    entries = read_header(result / engine.SINGLE)
-    saved = {
-        name: engine.digest_at(result / engine.SINGLE, entry.start, entry.nbytes) for name, entry in entries.items()
-    }
+    saved = {name: digest_of(entry) for name, entry in read_header(result / engine.SINGLE).items()}
     told_before = written["tensors"]
     tensors = {name: {**told_before.get(name, {"fate": "copied", "why": ""}), "digest": d} for name, d in saved.items()}
     return {**written, "tensors": tensors}

@@ -1,13 +1,23 @@
 """Which tensors of a fusion are finished, so that a killed run goes on where it stopped.
 
-One line of JSON a tensor with the digest of its bytes; the first line names the recipe and the parents as they were.
-A line is believed only when the bytes in the unfinished file still have its digest.
+One line of JSON a tensor with the digest of its bytes and those of what it was made of; the first line names the recipe
+and the parents as they were. A line is believed only when the bytes in the unfinished file still have its digest.
 """
 
 import json
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """The digests of a tensor of the result."""
+
+    digest: str
+    inputs: tuple[str, ...]
+    """Of every parent's tensor, and of the base's last, when there is one."""
 
 
 class Journal:
@@ -17,7 +27,7 @@ class Journal:
         self.path, self.identity = path, identity
         self._lock = threading.Lock()
 
-    def finished(self) -> Mapping[str, str] | None:
+    def finished(self) -> Mapping[str, Finished] | None:
         """Digests by tensor of an earlier run of the same fusion; None when it was another, or none."""
         if not self.path.is_file():
             return None
@@ -25,7 +35,10 @@ class Journal:
         try:
             if not lines or json.loads(lines[0]) != {"fusion": self.identity}:
                 return None
-            return {line["tensor"]: line["digest"] for line in map(json.loads, lines[1:])}
+            return {
+                line["tensor"]: Finished(digest=line["digest"], inputs=tuple(line["inputs"]))
+                for line in map(json.loads, lines[1:])
+            }
         except (ValueError, KeyError, TypeError):
             return None
 
@@ -33,8 +46,8 @@ class Journal:
         """Start anew."""
         self.path.write_text(json.dumps({"fusion": self.identity}) + "\n", encoding="utf-8")
 
-    def add(self, name: str, digest: str) -> None:
+    def add(self, name: str, finished: Finished) -> None:
         """A tensor is written."""
-        line = json.dumps({"tensor": name, "digest": digest}) + "\n"
+        line = json.dumps({"tensor": name, "digest": finished.digest, "inputs": finished.inputs}) + "\n"
         with self._lock, self.path.open("a", encoding="utf-8") as stream:
             stream.write(line)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
 
-import torch
+import numpy as np
 
 from transfuse.core.errors import WeightsError
-from transfuse.fusing.pieces import Files
+from transfuse.fusing.pieces import Files, Stream, floats
 from transfuse.fusing.planning import Plan, Work
 
 UNRELATED, DOUBTFUL = 0.2, 0.7
@@ -53,23 +53,27 @@ def kinships(plan: Plan, names: Sequence[str], base: str | None) -> list[Kinship
     return [_compared(names[i], names[j], samples[i], samples[j]) for i, j in pairs]
 
 
-def _sample(work: Work, parent: int, files: Files) -> torch.Tensor:
+def _sample(work: Work, parent: int, files: Files) -> np.ndarray:
     entry = work.base if parent < 0 else work.entries[parent]
     assert entry is not None
-    read = files.reading(entry)
-    if entry.count <= _WINDOWS * _WINDOW:
-        return read(0, entry.count)
-    step = (entry.count - _WINDOW) // (_WINDOWS - 1)
-    return torch.cat([read(i * step, i * step + _WINDOW) for i in range(_WINDOWS)])
+    stream = Stream(entry, files)
+    windows = [(0, entry.count)]
+    if entry.count > _WINDOWS * _WINDOW:
+        step = (entry.count - _WINDOW) // (_WINDOWS - 1)
+        windows = [(i * step, i * step + _WINDOW) for i in range(_WINDOWS)]
+    try:
+        return np.concatenate([floats(stream.elements(*window), entry.dtype) for window in windows])
+    except WeightsError as error:
+        raise stream.told(error) from None
 
 
-def _compared(a: str, b: str, xs: Sequence[torch.Tensor], ys: Sequence[torch.Tensor]) -> Kinship:
+def _compared(a: str, b: str, xs: Sequence[np.ndarray], ys: Sequence[np.ndarray]) -> Kinship:
     cosines, distances = [], []
     for x, y in zip(xs, ys, strict=True):
-        norms = float(x.norm()), float(y.norm())
+        norms = float(np.linalg.norm(x)), float(np.linalg.norm(y))
         if min(norms) > 0:
             cosines.append(float(x @ y) / (norms[0] * norms[1]))
-            distances.append(float((x - y).norm()) / norms[1])
+            distances.append(float(np.linalg.norm(x - y)) / norms[1])
     if not cosines:
         return Kinship(a=a, b=b, cosine=1.0, distance=0.0, tensors=0)
     return Kinship(a=a, b=b, cosine=median(cosines), distance=median(distances), tensors=len(cosines))

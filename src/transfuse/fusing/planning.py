@@ -1,13 +1,11 @@
 """The plan of a fusion, from headers alone: what becomes of every tensor, and why; nothing is silent."""
 
 import difflib
-import functools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
-
-import torch
 
 from transfuse.core.errors import UsageError, WeightsError
 from transfuse.fusing.checkpoints import Checkpoint
@@ -15,8 +13,7 @@ from transfuse.fusing.inputs.computed import mean_of
 from transfuse.fusing.recipes import Part, Recipe, Slice
 from transfuse.fusing.weights.methods import METHODS
 from transfuse.fusing.weights.options import require_parents, settled
-from transfuse.weights.headers import Entry
-from transfuse.weights.matching import spoken_shape
+from transfuse.weights.headers import DTYPES, Dtype, Entry, spoken_shape
 
 Missing = Literal["refuse", "copy", "drop"]
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|blocks?|h|stages?|resblocks)\.(\d+)\.")
@@ -29,7 +26,7 @@ class Work:
     """One tensor of the result."""
 
     name: str
-    dtype: torch.dtype
+    dtype: Dtype
     shape: tuple[int, ...]
     fate: Literal["merged", "copied"]
     reason: str
@@ -42,7 +39,7 @@ class Work:
     @property
     def nbytes(self) -> int:
         """Size of its data in the result."""
-        return torch.Size(self.shape).numel() * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +174,7 @@ def _work(
     absent = [part.path for part, entry in zip(parents, inputs, strict=True) if entry is None]
     if recipe.base and METHODS[recipe.method].base in ("required", "optional") and base is None:
         absent.append(recipe.base)
-    if not entries[0].dtype.is_floating_point:
+    if not entries[0].dtype.floating:
         return _copied(name, first, "holds whole numbers, which are not averaged")
     if absent:
         known = checkpoints[parents[0].path].entries
@@ -189,7 +186,7 @@ def _work(
     if _RUNNING.search(name) and METHODS[recipe.method].base != "ignored":  # a sum of differences may be negative
         return _copied(name, mean_of(entries), "statistics of batches: the mean of the parents")
     options = _options(recipe, place, parents, name, inner)
-    dtype = getattr(torch, recipe.dtype) if recipe.dtype else _common([entry.dtype for entry in entries])
+    dtype = DTYPES[recipe.dtype] if recipe.dtype else _common([entry.dtype for entry in entries])
     return Work(
         name=name, dtype=dtype, shape=first.shape, fate="merged", reason=recipe.method, entries=entries, base=base,
         statistics=_statistics(name, parents, statistics), options=options,
@@ -261,7 +258,7 @@ def _strangers(
     for part in parents[1:]:
         for name in checkpoints[part.path].entries:
             if name not in works and name not in checkpoints[parents[0].path].entries:
-                whole = not checkpoints[part.path].entries[name].dtype.is_floating_point  # a counter, or positions
+                whole = not checkpoints[part.path].entries[name].dtype.floating  # a counter, or positions
                 if missing == "refuse" and not whole:
                     near = difflib.get_close_matches(name, works, n=1, cutoff=0.7)
                     hint = f" Did you mean '{near[0]}'?" if near else ""
@@ -288,12 +285,13 @@ def _require_shape(name: str, entries: Sequence[Entry]) -> None:
     raise WeightsError(f"'{name}' must have one shape in all parents, but has {told}.{hint}")
 
 
-def _common(types: Sequence[torch.dtype]) -> torch.dtype:
-    """The type of the parents, or the widest of them; of float8 kinds, which do not mix, what is not float8."""
-    if len(set(types)) == 1:
-        return types[0]
-    wide = [dtype for dtype in types if dtype.itemsize > 1] or [torch.bfloat16]
-    return functools.reduce(torch.promote_types, wide)
+def _common(types: Sequence[Dtype]) -> Dtype:
+    """The type of the parents, or the narrowest that holds them all; of float8 kinds, which do not mix, bfloat16."""
+    kinds = set(types)
+    if len(kinds) > 1:
+        kinds = {dtype for dtype in kinds if dtype.itemsize > 1} or {DTYPES["bfloat16"]}
+    widest = [dtype for dtype in kinds if dtype.itemsize == max(kind.itemsize for kind in kinds)]
+    return widest[0] if len(widest) == 1 else DTYPES["float32"]
 
 
 def _statistics(name: str, parents: Sequence[Part], statistics: Mapping[str, Checkpoint]) -> tuple[Entry, ...]:

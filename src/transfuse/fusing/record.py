@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +9,20 @@ import transfuse
 from transfuse.core import digests
 from transfuse.core.errors import ModelError
 from transfuse.core.provenance import plain
-from transfuse.fusing.checkpoints import Checkpoint
-from transfuse.fusing.engine import digest_at
+from transfuse.fusing.checkpoints import Checkpoint, open_checkpoint
+from transfuse.fusing.inputs.opening import parents_again
+from transfuse.fusing.journal import Finished
+from transfuse.fusing.pieces import digest_of
 from transfuse.fusing.planning import Plan
 from transfuse.fusing.recipes import Recipe
-from transfuse.weights.headers import read_header
+from transfuse.weights.headers import Entry, read_header
 
-RECORD, SCHEMA = "fusion.json", 1
+RECORD, SCHEMA = "fusion.json", 2
 
 
 def identity_of(recipe: Recipe, plan: Plan, checkpoints: Mapping[str, Checkpoint]) -> str:
     """A digest of what will be done to which files as they are now; what an unfinished result must agree with."""
-    works = [[w.name, str(w.dtype), list(w.shape), w.fate, plain(w.options)] for w in plan.works]
+    works = [[w.name, w.dtype.name, list(w.shape), w.fate, plain(w.options)] for w in plan.works]
     return digests.of_value([transfuse.__version__, plain(recipe), works, stamps(checkpoints)])
 
 
@@ -32,31 +33,34 @@ def stamps(checkpoints: Mapping[str, Checkpoint]) -> list[Any]:
 
 
 def document(
-    recipe: Recipe, plan: Plan, parents: Mapping[str, Mapping[str, str]], results: Mapping[str, str]
+    recipe: Recipe, plan: Plan, checkpoints: Mapping[str, Checkpoint], results: Mapping[str, Finished]
 ) -> dict[str, Any]:
-    """What is written: `parents` are digests by path and file, `results` those of the tensors of the result."""
+    """What is written: digests of every tensor of the result, and of every parent's tensors that went into it."""
     return {
         "schema": SCHEMA,
         "transfuse": transfuse.__version__,
         "recipe": plain(recipe),
-        "parents": plain(parents),
+        "parents": _inputs(plan, checkpoints, results),
         "tensors": {
-            work.name: {"fate": work.fate, "why": work.reason, "digest": results[work.name]} for work in plan.works
+            work.name: {"fate": work.fate, "why": work.reason, "digest": results[work.name].digest}
+            for work in plan.works
         },
         "dropped": dict(plan.dropped),
     }
 
 
-def digests_of(checkpoints: Mapping[str, Checkpoint], pool: ThreadPoolExecutor) -> Any:
-    """Digests of every file of the parents, by path; a future for each, because they take as long as a copy."""
-    found: dict[str, dict[str, Any]] = {}
-    for path, checkpoint in checkpoints.items():
-        for file in checkpoint.files:  # of an adapter, those of its base are told under the base
-            own = file.parent == Path(path) or file == Path(path)
-            told = found.setdefault(path if own else str(file.parent), {})
-            if file.name not in told:
-                told[file.name] = pool.submit(digests.of_file, file)
-    return found
+def _inputs(
+    plan: Plan, checkpoints: Mapping[str, Checkpoint], results: Mapping[str, Finished]
+) -> dict[str, dict[str, str]]:
+    """By path and tensor the digest of what was read."""
+    read: dict[tuple[Path | None, str], str] = {}
+    for work in plan.works:
+        entries = (*work.entries, *([work.base] if work.base else []))
+        read |= {(e.path, e.name): d for e, d in zip(entries, results[work.name].inputs, strict=True)}
+    return {
+        path: {name: read[e.path, name] for name, e in checkpoint.entries.items() if (e.path, name) in read}
+        for path, checkpoint in checkpoints.items()
+    }
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -77,34 +81,30 @@ def differences_in(folder: Path, record: Mapping[str, Any]) -> list[dict[str, An
     """One row for the result and every parent: what is no longer as the record says."""
     result = _of_result(folder, record["tensors"])
     rows = [{"what": "result", "path": str(folder), "tensors": len(record["tensors"]), "changed": result}]
-    for path, files in record["parents"].items():
-        rows.append({"what": "parent", "path": path, "tensors": None, "changed": _of_parent(Path(path), files)})
+    parents = parents_again(record["recipe"])
+    for path, tensors in record["parents"].items():
+        changed = _of_parent(Path(path), parents.get(path), tensors)
+        rows.append({"what": "parent", "path": path, "tensors": None, "changed": changed})
     return rows
 
 
 def _of_result(folder: Path, tensors: Mapping[str, Mapping[str, str]]) -> list[str]:
-    found = {}
-    for file in sorted(folder.glob("*.safetensors")):
-        for name, entry in read_header(file).items():
-            found[name] = (file, entry)
-    changed = [f"{name} is new" for name in found if name not in tensors]
-    for name, facts in tensors.items():
-        if name not in found:
-            changed.append(f"{name} is missing")
-        elif digest_at(found[name][0], found[name][1].start, found[name][1].nbytes) != facts["digest"]:
-            changed.append(f"{name} differs")
-    return changed
+    found = {name: e for file in sorted(folder.glob("*.safetensors")) for name, e in read_header(file).items()}
+    strange = [f"{name} is new" for name in found if name not in tensors]
+    return strange + _changed(found, {name: facts["digest"] for name, facts in tensors.items()})
 
 
-def _of_parent(path: Path, files: Mapping[str, str]) -> list[str]:
-    changed: list[str] = []
-    for name, digest in files.items():
-        file = path / name if path.is_dir() else path
-        if not file.is_file():
-            changed.append(f"{name} is missing")
-        elif digests.of_file(file) != digest:
-            changed.append(f"{name} differs")
-    return changed
+def _of_parent(path: Path, read: Checkpoint | None, tensors: Mapping[str, str]) -> list[str]:
+    """`read`: as it was read for the fusion; None when it cannot be any more."""
+    if read is None and not path.exists():
+        return ["it is missing"]
+    return _changed((read or open_checkpoint(path)).entries, tensors)
+
+
+def _changed(entries: Mapping[str, Entry], digests: Mapping[str, str]) -> list[str]:
+    gone = [f"{name} is missing" for name in digests if name not in entries]
+    there = [name for name in digests if name in entries]
+    return gone + [f"{name} differs" for name in there if digest_of(entries[name]) != digests[name]]
 
 
 def changes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -115,7 +115,7 @@ def changes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def of_file(recipe: Recipe, file: Path, parents: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """The record of a result that one file holds, every tensor of which was made by the recipe."""
     made = {
-        name: {"fate": "merged", "why": recipe.method, "digest": digest_at(file, entry.start, entry.nbytes)}
+        name: {"fate": "merged", "why": recipe.method, "digest": digest_of(entry)}
         for name, entry in read_header(file).items()
     }
     return {

@@ -10,8 +10,8 @@ from transfuse.fusing.kinship import DOUBTFUL, Kinship
 from transfuse.fusing.planning import Plan
 from transfuse.fusing.recipes import Recipe
 from transfuse.fusing.weights.masks import BLOCK
-from transfuse.fusing.weights.merging import form_of
-from transfuse.weights.matching import spoken_shape
+from transfuse.fusing.weights.options import form_of
+from transfuse.weights.headers import spoken_shape
 
 
 def needs(recipe: Recipe, plan: Plan, checkpoints: Mapping[str, Checkpoint], threads: int) -> dict[str, int]:

@@ -9,7 +9,6 @@ from transfuse.core.atomic import write_text
 from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Report
 from transfuse.core.provenance import plain
-from transfuse.reporting.page import render_page
 
 SCHEMA = 1
 """Version of the JSON form; grows when a key changes its meaning."""
@@ -29,8 +28,12 @@ def require_suffix(path: str | Path) -> str:
 def save_report(report: Report, path: str | Path) -> Path:
     """Write by the suffix of `path`, `.html` or `.json`. Raises `UsageError`, `UnknownName`, `StorageError`."""
     path = Path(path)
-    suffix = require_suffix(path)
-    write_text(path, render_page(report) if suffix == ".html" else render_json(report))
+    if require_suffix(path) == ".html":
+        from transfuse.reporting.page import render_page  # with its templates, which the other form need not load
+
+        write_text(path, render_page(report))
+    else:
+        write_text(path, render_json(report))
     return path
 
 

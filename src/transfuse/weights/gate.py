@@ -3,6 +3,7 @@
 What a file is, is decided by its bytes; a file whose name says otherwise is refused. Tensors come from
 safetensors, or from torch files through the restricted unpickler, after a static look and always onto the CPU.
 Never with `mmap=True`: torch then returns neighbouring bytes for a storage whose size lies (seen with torch 2.15).
+Recognising a file loads no torch.
 """
 
 import json
@@ -10,13 +11,13 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, Literal
-
-import torch
-from safetensors import safe_open
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from transfuse.core.errors import UnsafeFile, WeightsError
 from transfuse.weights import pickles
+
+if TYPE_CHECKING:
+    import torch
 
 Format = Literal["safetensors", "torch-zip", "torch-legacy"]
 
@@ -52,7 +53,7 @@ _NESTS = (
 _LARGEST_HEADER = 100 * 2**20
 
 
-def open_tensors(path: str | Path) -> dict[str, torch.Tensor]:
+def open_tensors(path: str | Path) -> "dict[str, torch.Tensor]":
     """Tensors of a file by name, on the CPU, contiguous; a nested `{"state_dict": ...}` is unwrapped.
 
     Raises `UnsafeFile` when the file would run code or is not what it claims to be, `WeightsError` when it is
@@ -111,7 +112,9 @@ def _check_suffix(path: Path, kind: Format) -> None:
         )
 
 
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+def _read_safetensors(path: Path) -> "dict[str, torch.Tensor]":
+    from safetensors import safe_open
+
     with path.open("rb") as stream:
         (length,) = struct.unpack("<Q", stream.read(8))
         if not 2 <= length <= min(_LARGEST_HEADER, path.stat().st_size - 8):
@@ -129,6 +132,8 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_torch(path: Path, kind: Format) -> Any:
+    import torch
+
     with path.open("rb") as stream:
         if kind == "torch-zip":
             _check_zip(stream, path)
@@ -160,8 +165,10 @@ def _check_zip(stream: IO[bytes], path: Path) -> None:
         pickles.check_bytes(archive.read(inner[0]), path)
 
 
-def _unwrapped(loaded: Any, path: Path) -> dict[str, torch.Tensor]:
+def _unwrapped(loaded: Any, path: Path) -> "dict[str, torch.Tensor]":
     """The mapping of tensors inside what a training script saved."""
+    import torch
+
     for _ in range(3):
         if not isinstance(loaded, Mapping):
             break
@@ -175,7 +182,9 @@ def _unwrapped(loaded: Any, path: Path) -> dict[str, torch.Tensor]:
     raise WeightsError(f"'{path}' must hold named tensors (a state dict), but holds none.")
 
 
-def _plain(name: str, tensor: torch.Tensor, path: Path) -> torch.Tensor:
+def _plain(name: str, tensor: "torch.Tensor", path: Path) -> "torch.Tensor":
+    import torch
+
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
         raise WeightsError(f"'{path}': tensor '{name}' must be dense, but is {tensor.layout}. Save it dense.")
     if tensor.numel() * tensor.element_size() > max(tensor.untyped_storage().nbytes(), 64):

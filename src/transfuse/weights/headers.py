@@ -12,29 +12,42 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from transfuse.core.errors import UnsafeFile, WeightsError
 
-CODES: Mapping[str, torch.dtype] = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-"""Types by their names in safetensors."""
-NAMES = {dtype: code for code, dtype in CODES.items()}
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dtype:
+    """A type of numbers, by the name that torch gives it; torch itself need not be there."""
+
+    name: str
+    code: str
+    """Its name in safetensors."""
+    itemsize: int
+    floating: bool
+
+
+_FLOATING = (
+    ("float64", "F64", 8), ("float32", "F32", 4), ("float16", "F16", 2), ("bfloat16", "BF16", 2),
+    ("float8_e4m3fn", "F8_E4M3", 1), ("float8_e5m2", "F8_E5M2", 1),
+)  # fmt: skip
+_WHOLE = (
+    ("int64", "I64", 8), ("int32", "I32", 4), ("int16", "I16", 2), ("int8", "I8", 1), ("uint8", "U8", 1),
+    ("bool", "BOOL", 1),
+)  # fmt: skip
+_KNOWN = tuple(
+    Dtype(name=name, code=code, itemsize=size, floating=table is _FLOATING)
+    for table in (_FLOATING, _WHOLE)
+    for name, code, size in table
+)
+DTYPES: Mapping[str, Dtype] = {dtype.name: dtype for dtype in _KNOWN}
+_CODES: Mapping[str, Dtype] = {dtype.code: dtype for dtype in _KNOWN}
 _LARGEST = 100 * 2**20
+_TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +55,12 @@ class Entry:
     """One tensor, in a file or in memory."""
 
     name: str
-    dtype: torch.dtype
+    dtype: Dtype
     shape: tuple[int, ...]
     path: Path | None = None
     start: int = 0
     """Byte of the file where its data begin."""
-    tensor: torch.Tensor | None = None
+    tensor: "torch.Tensor | None" = None
 
     @property
     def count(self) -> int:
@@ -58,6 +71,11 @@ class Entry:
     def nbytes(self) -> int:
         """Size of its data."""
         return self.count * self.dtype.itemsize
+
+
+def spoken_shape(shape: tuple[int, ...]) -> str:
+    """`(1000×512)`."""
+    return f"({_TIMES.join(map(str, shape)) or 'scalar'})"
 
 
 def read_header(path: Path) -> dict[str, Entry]:
@@ -87,11 +105,11 @@ def _told_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _entry(name: str, facts: Mapping[str, Any], path: Path, data: int) -> Entry:
-    if facts["dtype"] not in CODES:
+    if facts["dtype"] not in _CODES:
         raise WeightsError(f"'{path}': tensor '{name}' has type {facts['dtype']}, which is not read. Convert it first.")
     start, stop = (int(offset) for offset in facts["data_offsets"])
     shape = tuple(int(side) for side in facts["shape"])
-    entry = Entry(name=name, dtype=CODES[facts["dtype"]], shape=shape, path=path, start=data + start)
+    entry = Entry(name=name, dtype=_CODES[facts["dtype"]], shape=shape, path=path, start=data + start)
     if start < 0 or any(side < 0 for side in shape) or stop - start != entry.nbytes:
         raise UnsafeFile(f"'{path}': tensor '{name}' is not as large as its shape says. Fetch the file again.")
     return entry
@@ -107,13 +125,13 @@ def _require_apart(entries: Mapping[str, Entry], size: int, path: Path) -> None:
         raise WeightsError(f"'{path}' is truncated: {end} bytes are announced, {size} are there. Fetch it again.")
 
 
-def header_of(tensors: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]) -> tuple[bytes, dict[str, int]]:
+def header_of(tensors: Mapping[str, tuple[Dtype, tuple[int, ...]]]) -> tuple[bytes, dict[str, int]]:
     """The beginning of a safetensors file that holds these tensors in this order, and where each one's data begin."""
     document: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     places, place = {}, 0
     for name, (dtype, shape) in tensors.items():
         size = math.prod(shape) * dtype.itemsize
-        document[name] = {"dtype": NAMES[dtype], "shape": list(shape), "data_offsets": [place, place + size]}
+        document[name] = {"dtype": dtype.code, "shape": list(shape), "data_offsets": [place, place + size]}
         places[name], place = place, place + size
     text = json.dumps(document, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)

@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from transfuse.core.errors import WeightsError
+from transfuse.weights.headers import spoken_shape
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 WRAPPERS = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "network.", "net.", "body.")
 """Prefixes that training scripts put before the names of a network; removed when more names fit without them."""
 
-_TIMES = "\N{MULTIPLICATION SIGN}"
 _COUNTER = "num_batches_tracked"
 
 
@@ -68,11 +68,6 @@ class Match:
         if self.stripped:
             text += f"; names without '{self.stripped}'"
         return "; ".join([text, *self.notes])
-
-
-def spoken_shape(shape: tuple[int, ...]) -> str:
-    """`(1000×512)`."""
-    return f"({_TIMES.join(map(str, shape)) or 'scalar'})"
 
 
 def match(have: Mapping[str, Any], want: Mapping[str, Any], *, allow: Sequence[str] = (), stripped: str = "") -> Match:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transfuse.core.errors import TransfuseError, UnknownName, UsageError, WeightsError
-from transfuse.fusing.weights.masks import BLOCK, drawing, words_of
+from transfuse.fusing.weights.masks import BLOCK, drawing, threefry, words_of
 from transfuse.fusing.weights.merging import merged
 from transfuse.fusing.weights.methods import METHODS
 from transfuse.fusing.weights.trimming import magnitudes
@@ -200,6 +200,20 @@ def test_magnitudes_of_many_blocks():
     ordered = x.abs().sort().values
     ranks = [1, 500, BLOCK, len(x)]
     assert magnitudes(lambda: x.split(BLOCK), ranks) == [float(ordered[rank - 1]) for rank in ranks]
+
+
+@pytest.mark.parametrize(
+    ("key", "counter", "thirteen", "twenty"),
+    [
+        (0, 0, (0x9D1C5EC6, 0x8BD50731), (0x6B200159, 0x99BA4EFE)),
+        (2**64 - 1, 2**64 - 1, (0xFD36D048, 0x2D17272C), (0x1CB996FC, 0xBB002BE7)),
+        (0x0370734413198A2E, 0x85A308D3243F6A88, (0xBA3E4725, 0xF27D669E), (0xC4923A9C, 0x483DF7A0)),
+    ],
+)
+def test_threefry_has_the_known_answers_of_random123(key, counter, thirteen, twenty):
+    for rounds, wanted in ((13, thirteen), (20, twenty)):
+        found = threefry(key, np.array([counter], dtype=np.uint64), rounds)
+        assert tuple(int(word[0]) for word in found) == wanted
 
 
 def test_masks_do_not_depend_on_where_reading_starts():

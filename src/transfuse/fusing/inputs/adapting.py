@@ -15,13 +15,15 @@ from typing import Any
 
 import torch
 
-from transfuse.core import atomic, digests
+from transfuse.core import atomic
 from transfuse.core.errors import UsageError, WeightsError
 from transfuse.core.nouns import DataWarning, Report
 from transfuse.core.provenance import plain
 from transfuse.fusing import record
+from transfuse.fusing.checkpoints import entries_of
 from transfuse.fusing.inputs.adapters import CONFIG, FILES, Adapter, Pair, read_adapter
 from transfuse.fusing.inputs.computed import torch_type, whole
+from transfuse.fusing.pieces import digest_of
 from transfuse.fusing.recipes import Recipe
 from transfuse.fusing.weights.merging import merged
 from transfuse.fusing.weights.methods import METHODS
@@ -263,7 +265,7 @@ def _write(
         raise UsageError(f"`out` must be another folder than its parents, but is '{out}'. Choose a new one.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not (replaced and (out / record.RECORD).is_file()):
         raise UsageError(f"'{out}' must be new, but exists. Choose another, or replace an older result (replace).")
-    parents = {str(a.path): {a.file.name: digests.of_file(a.file)} for a in adapters}
+    parents = {str(a.path): {n: digest_of(e) for n, e in entries_of(a.file).items()} for a in adapters}
     with atomic.writing_folder(out) as part:
         write_tensors(part / FILES[0], tensors, {"format": "pt"})
         (part / CONFIG).write_text(json.dumps(_config(adapters, cuts), indent=2, sort_keys=True), encoding="utf-8")

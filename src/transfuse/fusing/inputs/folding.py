@@ -16,8 +16,7 @@ from transfuse.fusing.checkpoints import Checkpoint
 from transfuse.fusing.inputs.adapters import Adapter, Pair
 from transfuse.fusing.inputs.computed import Make, computed, elements
 from transfuse.fusing.inputs.tying import tied_to
-from transfuse.weights.headers import Entry
-from transfuse.weights.matching import spoken_shape
+from transfuse.weights.headers import Entry, spoken_shape
 
 _ROWS = 1 << 18
 """Elements that are summed at once for DoRA's norms."""

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import torch
 
+from transfuse.fusing.weights.shares import PerParent, shares
 from transfuse.fusing.weights.ties import Bounds, within
-from transfuse.fusing.weights.vectors import PerParent, agreed, differences, shares, weighted_sum
+from transfuse.fusing.weights.vectors import agreed, differences, weighted_sum
 
 
 def breadcrumbs(

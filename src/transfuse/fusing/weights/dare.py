@@ -6,17 +6,27 @@ arithmetic and before the election of signs.
 """
 
 from collections.abc import Sequence
-
-import torch
+from typing import TYPE_CHECKING
 
 from transfuse.fusing.weights.methods import Compat
-from transfuse.fusing.weights.vectors import Draw, PerParent, differences
+from transfuse.fusing.weights.shares import PerParent
+from transfuse.fusing.weights.vectors import Draw, differences
+
+if TYPE_CHECKING:
+    import torch
 
 
 def thinned(
-    parents: Sequence[torch.Tensor], base: torch.Tensor, density: PerParent, rescale: bool, draw: Draw, compat: Compat
-) -> list[torch.Tensor]:
+    parents: Sequence["torch.Tensor"],
+    base: "torch.Tensor",
+    density: PerParent,
+    rescale: bool,
+    draw: Draw,
+    compat: Compat,
+) -> list["torch.Tensor"]:
     """Differences with dropped ones at zero and the others rescaled."""
+    import torch
+
     found = []
     for i, (delta, p) in enumerate(zip(differences(parents, base), density, strict=True)):
         if p >= 1:
@@ -30,9 +40,9 @@ def thinned(
     return found
 
 
-def rescaled(delta: torch.Tensor, kept: torch.Tensor, p: float | torch.Tensor, compat: Compat) -> torch.Tensor:
+def rescaled(delta: "torch.Tensor", kept: "torch.Tensor", p: "float | torch.Tensor", compat: Compat) -> "torch.Tensor":
     """What was kept, made as large as what there was."""
     if compat == "published":
         return kept / p
-    before, after = (float(tensor.abs().sum(dtype=torch.float64)) for tensor in (delta, kept))
+    before, after = (float(tensor.abs().double().sum()) for tensor in (delta, kept))
     return kept if min(before, after) < 1e-7 else kept * (before / after)

@@ -13,7 +13,8 @@ import torch
 from transfuse.core.errors import UsageError
 from transfuse.fusing.weights.dare import rescaled
 from transfuse.fusing.weights.methods import Compat
-from transfuse.fusing.weights.vectors import Draw, PerParent, agreed, differences, shares, weighted_sum
+from transfuse.fusing.weights.shares import PerParent, shares
+from transfuse.fusing.weights.vectors import Draw, agreed, differences, weighted_sum
 
 
 def della(

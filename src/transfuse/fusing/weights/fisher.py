@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from transfuse.core.errors import WeightsError
-from transfuse.fusing.weights.vectors import PerParent
+from transfuse.fusing.weights.shares import PerParent
 
 
 def fisher(

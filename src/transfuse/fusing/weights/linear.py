@@ -5,7 +5,7 @@ Letters: P parents.
 
 import numpy as np
 
-from transfuse.fusing.weights.vectors import PerParent, shares
+from transfuse.fusing.weights.shares import PerParent, shares
 
 
 def linear(gram_PP: np.ndarray | None, *, weight: PerParent = (1.0,), normalize: bool = True) -> np.ndarray:

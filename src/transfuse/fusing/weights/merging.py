@@ -18,7 +18,9 @@ from transfuse.fusing.weights import trimming
 from transfuse.fusing.weights.masks import BLOCK, drawing
 from transfuse.fusing.weights.methods import METHODS, Compat, Form
 from transfuse.fusing.weights.options import (
+    based,
     engine_options,
+    form_of,
     function_of,
     per_parent,
     require_known,
@@ -26,6 +28,7 @@ from transfuse.fusing.weights.options import (
     settled,
 )
 from transfuse.fusing.weights.ties import within
+from transfuse.fusing.weights.trimming import Survey
 from transfuse.fusing.weights.vectors import Draw, weighted_sum
 
 Read = Callable[[int, int], torch.Tensor]
@@ -47,16 +50,6 @@ class Operands:
     def count(self) -> int:
         """Number of elements."""
         return int(np.prod(self.shape, dtype=np.int64))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Survey:
-    """What was learnt from the whole model before the first tensor: for methods that look beyond one tensor."""
-
-    bounds: Mapping[tuple[int, float], tuple[float, float]]
-    """By (parent, density): the magnitudes that are kept."""
-    tie: float
-    """The sign where a sum of differences is exactly zero."""
 
 
 def merged(
@@ -111,15 +104,6 @@ def finite(block: torch.Tensor) -> torch.Tensor:
     return block
 
 
-def form_of(method: str, options: Mapping[str, Any], compat: Compat) -> Form:
-    """What the method sees at once, with these options."""
-    facts = METHODS[method]
-    if options.get("filter_wise") or options.get("nuslerp_flatten") is False:
-        return "rows-gram"
-    whole = compat == "mergekit" and options.get("rescale") and facts.mergekit_form
-    return facts.mergekit_form or facts.form if whole else facts.form
-
-
 def blocks_of(
     method: str,
     operands: Operands,
@@ -154,20 +138,16 @@ def _vectors(operands: Operands, start: int, stop: int, based: bool) -> list[tor
     return [block - base for block in blocks]
 
 
-def _based(method: str, operands: Operands) -> bool:
-    return operands.base is not None and METHODS[method].base in ("required", "optional")
-
-
 def _combined(
     method: str, operands: Operands, options: Mapping[str, Any], form: Form, compat: Compat
 ) -> Iterator[torch.Tensor]:
     """Σ c·x, or base + Σ c·(x − base)."""
-    based = _based(method, operands)
-    gram = _gram(operands, based) if form == "gram" else None
+    is_based = based(method, operands.base)
+    gram = _gram(operands, is_based) if form == "gram" else None
     ours = {"compat": compat} if "compat" in engine_options(method) else {}
     c_P = [float(c) for c in function_of(method)(gram, **options, **ours)]
     for start, stop in _ranges(operands.count):
-        if based and operands.base is not None:
+        if is_based and operands.base is not None:
             base = operands.base(start, stop)
             total = base.clone()
             for read, c in zip(operands.parents, c_P, strict=True):
@@ -190,15 +170,15 @@ def _gram(operands: Operands, based: bool) -> np.ndarray:
 
 def _combined_rows(method: str, operands: Operands, options: Mapping[str, Any]) -> Iterator[torch.Tensor]:
     """The same for every vector along the last axis (or the first)."""
-    based = _based(method, operands)
+    is_based = based(method, operands.base)
     shape = operands.shape or (1,)
-    x = torch.stack([v.reshape(shape) for v in _vectors(operands, 0, operands.count, based)])
+    x = torch.stack([v.reshape(shape) for v in _vectors(operands, 0, operands.count, is_based)])
     axis = 0 if options.get("nuslerp_row_wise") else len(shape) - 1
     x_PRM = x.movedim(axis + 1, -1)
     gram = torch.einsum("p...m,q...m->pq...", x_PRM.double(), x_PRM.double()).numpy()
     c_PR = torch.from_numpy(np.asarray(function_of(method)(gram, **options))).float()
     total = (c_PR.unsqueeze(-1) * x_PRM).sum(dim=0).movedim(-1, axis).reshape(-1)
-    yield total + operands.base(0, operands.count) if based and operands.base is not None else total
+    yield total + operands.base(0, operands.count) if is_based and operands.base is not None else total
 
 
 def _applied(

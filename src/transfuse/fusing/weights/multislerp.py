@@ -7,7 +7,7 @@ happens in the span of the parents, so that their inner products suffice. Letter
 import numpy as np
 
 from transfuse.core.errors import UsageError
-from transfuse.fusing.weights.vectors import PerParent, shares
+from transfuse.fusing.weights.shares import PerParent, shares
 
 
 def multislerp(

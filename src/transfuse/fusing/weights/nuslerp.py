@@ -6,7 +6,7 @@ taken only when the angle is lost in rounding. Letters: P parents (two), R rows 
 
 import numpy as np
 
-from transfuse.fusing.weights.vectors import PerParent, require_sum
+from transfuse.fusing.weights.shares import PerParent, require_sum
 
 
 def nuslerp(

@@ -9,11 +9,11 @@ import inspect
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 from transfuse.core.errors import UsageError
 from transfuse.core.tables import chosen, resolve, unknown
-from transfuse.fusing.weights.methods import METHODS
+from transfuse.fusing.weights.methods import METHODS, Compat, Form
 
 _OURS = ("draw", "statistics", "kept", "tie", "compat")
 """Given by the engine, not by the user."""
@@ -30,11 +30,9 @@ def function_of(method: str) -> Any:
 @cache
 def own_options(method: str) -> Mapping[str, Any]:
     """Options of a method with their annotations."""
-    function = function_of(method)
-    hints = get_type_hints(function)
-    parameters = inspect.signature(function).parameters
+    parameters = inspect.signature(function_of(method)).parameters
     return {
-        name: hints[name] for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY and name not in _OURS
+        name: p.annotation for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY and name not in _OURS
     }  # fmt: skip
 
 
@@ -47,6 +45,20 @@ def engine_options(method: str) -> frozenset[str]:
 def per_parent(method: str, name: str) -> bool:
     """Whether an option holds one number for each parent."""
     return get_origin(own_options(method)[name]) is Sequence
+
+
+def form_of(method: str, options: Mapping[str, Any], compat: Compat) -> Form:
+    """What the method sees at once, with these options."""
+    facts = METHODS[method]
+    if options.get("filter_wise") or options.get("nuslerp_flatten") is False:
+        return "rows-gram"
+    whole = compat == "mergekit" and options.get("rescale") and facts.mergekit_form
+    return facts.mergekit_form or facts.form if whole else facts.form
+
+
+def based(method: str, base: object) -> bool:
+    """Whether differences to the base, when there is one, are what is merged."""
+    return base is not None and METHODS[method].base in ("required", "optional")
 
 
 def require_parents(method: str, count: int, based: bool) -> None:

@@ -5,7 +5,7 @@ Letters: P parents (one).
 
 import numpy as np
 
-from transfuse.fusing.weights.vectors import PerParent
+from transfuse.fusing.weights.shares import PerParent
 
 
 def passthrough(gram_PP: np.ndarray | None, *, scale: PerParent = (1.0,)) -> np.ndarray:

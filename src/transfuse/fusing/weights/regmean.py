@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from transfuse.fusing.weights.vectors import PerParent, require_sum
+from transfuse.fusing.weights.shares import PerParent, require_sum
 
 
 def regmean(

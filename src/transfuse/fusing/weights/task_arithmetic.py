@@ -5,7 +5,7 @@ A negative weight is negation: what the fine-tuning taught is taken away. Letter
 
 import numpy as np
 
-from transfuse.fusing.weights.vectors import PerParent, shares
+from transfuse.fusing.weights.shares import PerParent, shares
 
 
 def task_arithmetic(

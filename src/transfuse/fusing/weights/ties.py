@@ -6,22 +6,24 @@ threshold too), and where signs cancel exactly the majority of the elected signs
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 
 from transfuse.fusing.weights.dare import rescaled
-from transfuse.fusing.weights.vectors import PerParent, agreed, differences
+from transfuse.fusing.weights.shares import PerParent
+from transfuse.fusing.weights.vectors import agreed, differences
+
+if TYPE_CHECKING:
+    import torch
 
 Bounds = Sequence[tuple[float, float]]
 """For each parent: the smallest and the largest magnitude that is kept; nothing when the first is above the second."""
 
 
 def ties(
-    parents: Sequence[torch.Tensor],
-    base: torch.Tensor,
+    parents: Sequence["torch.Tensor"],
+    base: "torch.Tensor",
     *,
     kept: Bounds,
     tie: float,
@@ -31,7 +33,7 @@ def ties(
     normalize: bool = True,
     trim: Literal["model", "tensor"] = "model",
     rescale: bool = False,
-) -> torch.Tensor:
+) -> "torch.Tensor":
     """base + `scale` × the disjoint mean. `density`: share of a parent's differences that is kept, 0..1; `rescale`
     restores the L1 norm of each tensor's differences."""
     deltas = differences(parents, base)
@@ -41,12 +43,14 @@ def ties(
     return base + scale * agreed(trimmed, weight, normalize=normalize, tie=tie)
 
 
-def within(deltas: Sequence[torch.Tensor], kept: Bounds) -> list[torch.Tensor]:
+def within(deltas: Sequence["torch.Tensor"], kept: Bounds) -> list["torch.Tensor"]:
     """The differences with zeros outside of the bounds."""
+    from torch.nn import functional as F
+
     found = []
     for delta, (low, high) in zip(deltas, kept, strict=True):
         if low > high:
-            found.append(torch.zeros_like(delta))
+            found.append(delta.new_zeros(delta.shape))
             continue
         below = float(
             np.nextafter(np.float32(low), np.float32(0))

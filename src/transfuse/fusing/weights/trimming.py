@@ -5,16 +5,29 @@ lower 16 bits within that bin the value. Ranks count from 1, the smallest first.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-Blocks = Callable[[], Iterable[torch.Tensor]]
+if TYPE_CHECKING:
+    import torch
+
+Blocks = Callable[[], Iterable["torch.Tensor"]]
 _HALF = 1 << 16
 _FEW = 1 << 16
 NONE, ALL = (1.0, 0.0), (0.0, float("inf"))
 """Bounds that keep nothing, and everything."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What was learnt from the whole model before the first tensor: for methods that look beyond one tensor."""
+
+    bounds: Mapping[tuple[int, float], tuple[float, float]]
+    """By (parent, density): the magnitudes that are kept."""
+    tie: float
+    """The sign where a sum of differences is exactly zero."""
 
 
 def ranks(method: str, options: Mapping[str, Any], parent: int, n: int) -> tuple[int, int] | None:
@@ -72,5 +85,5 @@ def magnitudes(blocks: Blocks, wanted: Sequence[int]) -> list[float]:
     return [float(value) for value in np.array(found, dtype=np.int32).view(np.float32)]
 
 
-def _bits(block: torch.Tensor) -> np.ndarray:
+def _bits(block: "torch.Tensor") -> np.ndarray:
     return block.abs().reshape(-1).contiguous().numpy().view(np.int32)
