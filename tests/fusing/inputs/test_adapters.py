@@ -259,7 +259,7 @@ def test_a_broken_adapter_is_refused(llama, tmp_path):
         ({**tensors, first: torch.zeros(0, 16)}, "A or B is none"),
         ({**tensors, first: torch.zeros(4, 17)}, "Give the base that the adapter was trained on"),
         ({**tensors, first: torch.full_like(tensors[first], float("nan"))}, "finite"),
-        ({**tensors, first.replace("lora_A", "lora_C"): tensors[first]}, "not a part of LoRA"),
+        ({**tensors, first.replace("lora_A", "lora_C"): tensors[first].clone()}, "not a part of LoRA"),
         ({**tensors, "base_model.model.model.strange.weight": torch.zeros(2)}, "which '.*a' trained whole"),
     ):
         save_file(changed, str(file))
