@@ -110,6 +110,8 @@ def fuse(
     if all_adapters(read):
         from transfuse.fusing.inputs.adapting import merged_adapters
 
+        if on is not None:
+            raise UsageError("`on` must go with saved Models, but the parents are adapters, which cannot be asked.")
         return merged_adapters(read, out, rank=rank, replaced=replace, command=command)
     if rank is not None:
         raise UsageError("`rank` must go with adapters that are merged without a base, but the parents are weights.")

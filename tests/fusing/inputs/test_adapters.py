@@ -158,6 +158,10 @@ def test_mergekits_plus_means_an_adapter(llama, tmp_path):
     fuse(recipe=tmp_path / "recipe.yml", out=tmp_path / "out")
     torch.testing.assert_close(answers(opened(tmp_path / "out")), answers(folded_by_peft(llama, folder)))
     assert "Everything" in verify(tmp_path / "out").summary[0]
+    tensors = load_file(str(folder / "adapter_model.safetensors"))
+    changed = {name: tensor + 1 for name, tensor in tensors.items()}
+    save_file(changed, str(folder / "adapter_model.safetensors"))
+    assert any("differs" in line for line in verify(tmp_path / "out").summary)
 
 
 def combined(base, folders, weights, **options):
@@ -217,7 +221,7 @@ def test_a_rank_gives_the_nearest_and_its_error_is_told(llama, tmp_path, method,
         if method == "linear":
             torch.testing.assert_close(pair.scale * pair.left_OR @ pair.right_RI, nearest, rtol=1e-3, atol=1e-5)
         lost, total = lost + float(s[3:].square().sum()), total + float(s.square().sum())
-    assert "Cut to rank 3" in report.summary[0]
+    assert "Cut to rank 3" in report.summary[0] and report.warnings[0].code == "rank-too-low"
     told = float(report.summary[0].split("error ")[1].split()[0])
     assert told == pytest.approx((lost / total) ** 0.5, rel=0.01 if method == "linear" else 0.15)
 
@@ -228,6 +232,8 @@ def test_what_cannot_be_folded_is_refused_by_name(llama, tmp_path):
         fuse(folder, llama, out=tmp_path / "out")
     with pytest.raises(UsageError, match="must be given a `rank`"):
         fuse(folder, folder, method="ties", out=tmp_path / "out")
+    with pytest.raises(UsageError, match="cannot be asked"):
+        fuse(folder, folder, on="photos", out=tmp_path / "out")
     with pytest.raises(UsageError, match="merged without a base"):
         fuse(llama, llama, rank=2, out=tmp_path / "out")
     known = json.loads((folder / "adapter_config.json").read_text())

@@ -32,6 +32,8 @@ from transfuse.reporting.files import save_report
 from transfuse.weights.files import write_tensors
 
 _PREFIX = "base_model.model."
+_MUCH = 0.1
+"""Relative error of a cut to a rank that is worth a warning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,8 @@ def merged_adapters(
     """
     if rank is not None and rank < 1:
         raise UsageError(f"`rank` must be above 0, but is {rank}.")
+    if len(recipe.slices) > 1 or any(part.layers for part in recipe.slices[0].parts):
+        raise UsageError("Adapters must be merged whole, but the recipe has slices. Give the base to fold them in.")
     paths = [part.path for part in recipe.slices[0].parts]
     linear = METHODS[recipe.method].form == "coefficients"
     if not linear and rank is None:
@@ -238,6 +242,10 @@ def _told(
         code="other-bases",
         message=f"The adapters name different bases ({', '.join(bases)}): their sum may mean nothing.",
     )
+    lossy = DataWarning(
+        code="rank-too-low",
+        message=f"Rank {rank} loses {error:.0%} of the length of what the adapters change. Without --rank it is exact.",
+    )
     kept = (
         [f"{len(adapters[0].replaced)} tensors that were trained whole are averaged."] if adapters[0].replaced else []
     )
@@ -246,7 +254,7 @@ def _told(
         columns=("module", "rank", "relative error"),
         rows=tuple(rows),
         summary=(exact or cut, *([f"Written to {out}."] if out is not None else []), *kept, *recipe.notes),
-        warnings=(warned,) if len(bases) > 1 else (),
+        warnings=(*((warned,) if len(bases) > 1 else ()), *((lossy,) if error > _MUCH else ())),
         command=command,
     )
 
