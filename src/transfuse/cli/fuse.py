@@ -47,6 +47,8 @@ _OF_WEIGHTS = (*_SETTINGS, "base", "recipe", "scale", "t", "statistics", "dtype"
 @click.option("--t", type=float, help="0..1: of slerp, from the first parent to the second.")
 @click.option("--set", "settings", multiple=True, help="NAME=VALUE of the method, such as normalize=false.")
 @click.option("--statistics", multiple=True, type=click.Path(), help="Fisher information or Gram matrices, for each.")
+@click.option("--tokenizer", help="Of other vocabularies: union, base, or the path of the parent that has the tokens.")
+@click.option("--rank", type=int, help="Of adapters merged without a base; by default all their ranks together.")
 @click.option("--dtype", help="Of the result: float32, bfloat16, float16, ...")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of random masks.")
 @click.option("--compat", type=click.Choice(["published", "mergekit"]), help="Whose definitions.")

@@ -5,13 +5,13 @@ read whole, through the gate; safetensors tensor by tensor.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from transfuse.core.documents import json_object
 from transfuse.core.errors import UsageError, WeightsError
-from transfuse.weights.gate import open_tensors, recognise
+from transfuse.weights.gate import KERAS, open_tensors, recognise
 from transfuse.weights.headers import DTYPES, Dtype, Entry, read_header
 
 DOCUMENT = "model.json"
@@ -26,6 +26,13 @@ _SINGLES = (
     "open_clip_model.safetensors",
     "pytorch_model.bin",
 )
+_FOREIGN = {
+    ".h5": KERAS,
+    ".keras": KERAS,
+    ".msgpack": "Convert it where transformers is: from_pretrained(FOLDER, from_flax=True).save_pretrained(NEW).",
+    ".gguf": "GGUF is quantised: take the checkpoint that it was made from.",
+    ".onnx": "Take the checkpoint that it was exported from.",
+}
 _SCALES = ("weight_scale", "weight_scale_inv", "scale_weight", "qweight", "qzeros", "quant_state", "absmax")
 
 
@@ -40,11 +47,25 @@ class Checkpoint:
     entries: Mapping[str, Entry]
     document: Mapping[str, Any] | None = None
     """The JSON of a saved Model."""
+    notes: tuple[str, ...] = ()
+    """What was done to it on the way in."""
+    left: Mapping[str, str] = field(default_factory=dict)
+    """Tensors that are not carried over, and why."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """What the result's config.json says instead of its own."""
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """Texts of files that the result gets instead of its own; an empty one is left out."""
 
     @property
     def nbytes(self) -> int:
         """Size of all tensors."""
         return sum(entry.nbytes for entry in self.entries.values())
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its config.json; empty without one."""
+        path = self.folder / "config.json" if self.folder is not None else None
+        return json_object(path, WeightsError) if path is not None and path.is_file() else {}
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
@@ -55,7 +76,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     files = _files(path) if path.is_dir() else (path,)
     entries: dict[str, Entry] = {}
     for file in files:
-        for name, entry in _entries(file).items():
+        for name, entry in entries_of(file).items():
             if name in entries:
                 raise WeightsError(f"'{path}' has the tensor '{name}' in two files. Remove one of them.")
             entries[name] = entry
@@ -79,8 +100,17 @@ def _files(folder: Path) -> tuple[Path, ...]:
     found = sorted(folder.glob("*.safetensors"))
     if len(found) == 1:
         return tuple(found)
+    _require_torch(folder)
     told = f"has {len(found)} .safetensors files and no index" if found else "has no weights"
     raise UsageError(f"'{folder}' must hold model.safetensors, or shards with their index, but {told}. Give a file.")
+
+
+def _require_torch(folder: Path) -> None:
+    """Weights of another framework are told by name, and how they become readable."""
+    foreign = sorted(path for path in folder.iterdir() if path.name.endswith(tuple(_FOREIGN)))
+    if foreign:
+        how = next(how for suffix, how in _FOREIGN.items() if foreign[0].name.endswith(suffix))
+        raise WeightsError(f"'{folder}' must hold safetensors or torch weights, but has {foreign[0].name}. {how}")
 
 
 def _indexed(folder: Path, index: Path) -> tuple[Path, ...]:
@@ -95,7 +125,8 @@ def _indexed(folder: Path, index: Path) -> tuple[Path, ...]:
     return tuple(folder / name for name in files)
 
 
-def _entries(file: Path) -> dict[str, Entry]:
+def entries_of(file: Path) -> dict[str, Entry]:
+    """The tensors of one file. Raises `WeightsError` or `UnsafeFile`."""
     if recognise(file) == "safetensors":
         return read_header(file)
     return {

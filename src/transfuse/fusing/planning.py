@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from transfuse.core.errors import UsageError, WeightsError
 from transfuse.fusing.checkpoints import Checkpoint
+from transfuse.fusing.inputs.computed import mean_of
 from transfuse.fusing.recipes import Part, Recipe, Slice
 from transfuse.fusing.weights.methods import METHODS
 from transfuse.fusing.weights.options import require_parents, settled
@@ -16,6 +17,7 @@ from transfuse.weights.headers import DTYPES, Dtype, Entry, spoken_shape
 
 Missing = Literal["refuse", "copy", "drop"]
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|blocks?|h|stages?|resblocks)\.(\d+)\.")
+_RUNNING = re.compile(r"(?:^|\.)running_(?:mean|var)$")
 _FIRST = re.compile(r"embed|wte|wpe|patch|stem|conv1|cls_token|pos_", re.IGNORECASE)
 
 
@@ -87,7 +89,9 @@ def planned(
         dropped |= _strangers(parents, place, checkpoints, works, missing)
     if not works:
         raise WeightsError("The parents must share tensors, but have none in common. Are they of one architecture?")
-    return Plan(works=tuple(works.values()), dropped=tuple(dropped.items()), notes=recipe.notes)
+    left = {name: why for c in checkpoints.values() for name, why in c.left.items() if name not in works}
+    notes = dict.fromkeys(note for checkpoint in checkpoints.values() for note in checkpoint.notes)
+    return Plan(works=tuple(works.values()), dropped=tuple({**left, **dropped}.items()), notes=(*recipe.notes, *notes))
 
 
 def _places(recipe: Recipe, checkpoints: Mapping[str, Checkpoint]) -> list[_Place]:
@@ -179,6 +183,8 @@ def _work(
     _require_shape(name, (*entries, *([base] if base else [])))
     if first.count == 0:
         return _copied(name, first, "has no elements")
+    if _RUNNING.search(name) and METHODS[recipe.method].base != "ignored":  # a sum of differences may be negative
+        return _copied(name, mean_of(entries), "statistics of batches: the mean of the parents")
     options = _options(recipe, place, parents, name, inner)
     dtype = DTYPES[recipe.dtype] if recipe.dtype else _common([entry.dtype for entry in entries])
     return Work(
@@ -252,7 +258,8 @@ def _strangers(
     for part in parents[1:]:
         for name in checkpoints[part.path].entries:
             if name not in works and name not in checkpoints[parents[0].path].entries:
-                if missing == "refuse":
+                whole = not checkpoints[part.path].entries[name].dtype.floating  # a counter, or positions
+                if missing == "refuse" and not whole:
                     near = difflib.get_close_matches(name, works, n=1, cutoff=0.7)
                     hint = f" Did you mean '{near[0]}'?" if near else ""
                     raise WeightsError(
@@ -269,7 +276,11 @@ def _require_shape(name: str, entries: Sequence[Entry]) -> None:
         return
     rows = {shape[1:] for shape in shapes}
     words = len(rows) == 1 and re.search(r"embed|wte|lm_head|vocab", name, re.IGNORECASE)
-    hint = " The vocabularies differ: bring the parents to one tokenizer first." if words else ""
+    hint = (
+        " The vocabularies differ: unite them (--tokenizer union), which wants a tokenizer.json in every folder."
+        if words
+        else ""
+    )
     told = " and ".join(spoken_shape(shape) for shape in shapes)
     raise WeightsError(f"'{name}' must have one shape in all parents, but has {told}.{hint}")
 

@@ -1,13 +1,13 @@
 """What is to be made of which parents: a value, from arguments or from mergekit's YAML.
 
 Understood: `merge_method`, `models`, `slices` (with `sources` and `layer_range`), `base_model`, `parameters` (numbers,
-gradients, filters), `dtype`, `out_dtype`, `tokenizer_source`; our own `seed` and `compat`. Every other key is refused
-with the nearest that is known. A recipe in mergekit's YAML has mergekit's defaults and definitions unless it says
-`compat: published`.
+gradients, filters), `dtype`, `out_dtype`, `tokenizer_source`, `tokenizer`; our own `seed` and `compat`. Every other key
+is refused with the nearest that is known. A recipe in mergekit's YAML has mergekit's defaults and definitions unless it
+says `compat: published`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from transfuse.fusing.weights.methods import METHODS, Compat
 from transfuse.fusing.weights.options import own_options
 
 _TOP = (
-    "merge_method", "models", "slices", "base_model", "parameters", "dtype", "out_dtype", "tokenizer_source", "seed",
-    "compat", "name",
+    "merge_method", "models", "slices", "base_model", "parameters", "dtype", "out_dtype", "tokenizer_source",
+    "tokenizer", "seed", "compat", "name",
 )  # fmt: skip
 _TYPES = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 _RENAMED = {"lambda": "scale"}
@@ -49,6 +49,18 @@ class Slice:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """Which tokens the result knows."""
+
+    source: str
+    """`union` of all parents' tokens, those of the `base` (or of the first parent), or the path of a parent."""
+    tokens: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By token `source` (a parent, zero, another token) and `force`, as in mergekit."""
+    multiple: int = 1
+    """The number of rows is rounded up to a multiple of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A fusion of weights, completely."""
 
@@ -60,6 +72,8 @@ class Recipe:
     """Of the result; None for that of the parents."""
     files_from: str | None = None
     """The parent whose other files (configuration, tokenizer) go with the result; None for the base or the first."""
+    vocabulary: Vocabulary | None = None
+    """None where all parents must have one tokenizer."""
     seed: int = 0
     compat: Compat = "published"
     align: str = "none"
@@ -134,14 +148,15 @@ def parsed(document: Any, *, compat: Compat | None = None, seed: int | None = No
     slices = tuple(_slice(item, method, notes) for item in _sequence("`slices`", read))
     base = document.get("base_model")
     dtype = document.get("out_dtype") or document.get("dtype")
-    files_from = _tokenizer(document.get("tokenizer_source"), base)
+    vocabulary = _vocabulary(document)
     return Recipe(
         method=method,
         slices=slices,
-        base=_path(base) if base is not None else None,
+        base=path_of(base) if base is not None else None,
         settings=_settings(document.get("parameters"), method, notes),
         dtype=chosen("type", str(dtype), _TYPES) if dtype else None,
-        files_from=files_from,
+        files_from=chosen_files(vocabulary),
+        vocabulary=vocabulary,
         seed=int(seed if seed is not None else document.get("seed", 0)),
         compat=compat or chosen("definition", document.get("compat", "mergekit"), ("published", "mergekit")),  # type: ignore[arg-type]
         notes=tuple(dict.fromkeys(notes)),
@@ -167,7 +182,7 @@ def _part(document: Any, method: str, notes: list[str], whole: bool) -> Part:
     ):
         raise UsageError(f"`layer_range` must be two numbers, such as [0, 16], but is {layers!r}.")
     return Part(
-        path=_path(document.get("model")),
+        path=path_of(document.get("model")),
         layers=(layers[0], layers[1]) if layers else None,
         settings=_settings(document.get("parameters"), method, notes),
         statistics=document.get("statistics"),
@@ -203,21 +218,39 @@ def _sequence(what: str, document: Any) -> list[Any]:
     return document
 
 
-def _path(document: Any) -> str:
-    """The path of a model; mergekit's long form `{model: {path: ...}}` too. Adapters (`a+b`) are refused."""
+def path_of(document: Any) -> str:
+    """The path of a model; mergekit's long form `{model: {path: ...}}` too, and `base+adapter`."""
     while isinstance(document, dict):
         document = _mapping("A model", document, ("model", "path")).get("path", document.get("model"))
     if not isinstance(document, str) or not document:
         raise UsageError(f"`model` must be a path, but is {document!r}.")
-    if "+" in document and not Path(document).exists():
-        raise UsageError(f"`model` must be a folder of weights, but is '{document}'. Fold the adapter in first.")
     return document
 
 
-def _tokenizer(source: Any, base: Any) -> str | None:
-    """Whose tokenizer goes with the result. A union would need rows of the embeddings moved, and is refused."""
-    if source in (None, "base"):
-        return None
-    if source == "union" or isinstance(source, dict):
-        raise UsageError("`tokenizer_source` must be base or the path of a parent; a union is not built.")
-    return _path(source.removeprefix("model:") if isinstance(source, str) else source)
+def _vocabulary(document: Mapping[str, Any]) -> Vocabulary | None:
+    """`tokenizer_source: union`, or `tokenizer: {source, tokens, pad_to_multiple_of}`."""
+    section, source = document.get("tokenizer"), document.get("tokenizer_source")
+    if section is not None and source is not None:
+        raise UsageError("A recipe must have either `tokenizer` or `tokenizer_source`, and not both.")
+    if section is None:
+        return vocabulary_of(source) if source is not None else None
+    section = _mapping("`tokenizer`", section, ("source", "tokens", "pad_to_multiple_of"))
+    tokens = section.get("tokens") or {}
+    for token, own in _mapping("`tokens`", tokens, None).items():
+        _mapping(f"The token '{token}'", own, ("source", "force"))
+    multiple = section.get("pad_to_multiple_of") or 1
+    if not isinstance(multiple, int) or not 1 <= multiple <= 65536:
+        raise UsageError(f"`pad_to_multiple_of` must be a whole number from 1 to 65536, but is {multiple!r}.")
+    return replace(vocabulary_of(section.get("source", "union")), tokens=tokens, multiple=multiple)
+
+
+def vocabulary_of(source: Any) -> Vocabulary:
+    """`union`, `base`, or a parent, which mergekit also writes as `model:PATH`."""
+    if source in ("union", "base"):
+        return Vocabulary(source=source)
+    return Vocabulary(source=path_of(source.removeprefix("model:") if isinstance(source, str) else source))
+
+
+def chosen_files(vocabulary: Vocabulary | None) -> str | None:
+    """The parent whose configuration and tokenizer go with the result, when a vocabulary names one."""
+    return None if vocabulary is None or vocabulary.source in ("union", "base") else vocabulary.source

@@ -10,6 +10,7 @@ from transfuse.core import atomic, digests
 from transfuse.core.errors import ModelError
 from transfuse.core.provenance import plain
 from transfuse.fusing.checkpoints import Checkpoint, open_checkpoint
+from transfuse.fusing.inputs.opening import parents_again
 from transfuse.fusing.journal import Finished
 from transfuse.fusing.pieces import digest_of
 from transfuse.fusing.planning import Plan
@@ -91,8 +92,10 @@ def differences_in(folder: Path, record: Mapping[str, Any]) -> list[dict[str, An
     """One row for the result and every parent: what is no longer as the record says."""
     result = _of_result(folder, record["tensors"])
     rows = [{"what": "result", "path": str(folder), "tensors": len(record["tensors"]), "changed": result}]
-    for path, files in record["parents"].items():
-        rows.append({"what": "parent", "path": path, "tensors": None, "changed": _of_parent(Path(path), files)})
+    parents = parents_again(record["recipe"])
+    for path, tensors in record["parents"].items():
+        changed = _of_parent(Path(path), parents.get(path), tensors)
+        rows.append({"what": "parent", "path": path, "tensors": None, "changed": changed})
     return rows
 
 
@@ -102,8 +105,11 @@ def _of_result(folder: Path, tensors: Mapping[str, Mapping[str, str]]) -> list[s
     return strange + _changed(found, {name: facts["digest"] for name, facts in tensors.items()})
 
 
-def _of_parent(path: Path, tensors: Mapping[str, str]) -> list[str]:
-    return _changed(open_checkpoint(path).entries, tensors) if path.exists() else ["it is missing"]
+def _of_parent(path: Path, read: Checkpoint | None, tensors: Mapping[str, str]) -> list[str]:
+    """`read`: as it was read for the fusion; None when it cannot be any more."""
+    if read is None and not path.exists():
+        return ["it is missing"]
+    return _changed((read or open_checkpoint(path)).entries, tensors)
 
 
 def _changed(entries: Mapping[str, Entry], digests: Mapping[str, str]) -> list[str]:
@@ -115,3 +121,15 @@ def _changed(entries: Mapping[str, Entry], digests: Mapping[str, str]) -> list[s
 def changes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Every change as one line."""
     return [f"{row['what']} '{row['path']}': {change}" for row in rows for change in row["changed"]]
+
+
+def of_file(recipe: Recipe, file: Path, parents: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """The record of a result that one file holds, every tensor of which was made by the recipe."""
+    made = {
+        name: {"fate": "merged", "why": recipe.method, "digest": digest_of(entry)}
+        for name, entry in read_header(file).items()
+    }
+    return {
+        "schema": SCHEMA, "transfuse": transfuse.__version__, "recipe": plain(recipe), "parents": plain(parents),
+        "tensors": made, "dropped": {},
+    }  # fmt: skip

@@ -17,7 +17,7 @@ from transfuse.weights.headers import spoken_shape
 def needs(recipe: Recipe, plan: Plan, checkpoints: Mapping[str, Checkpoint], threads: int) -> dict[str, int]:
     """Bytes of disk and of memory (beside what the libraries take) that the fusion needs, about."""
     disk = sum(work.nbytes for work in plan.works)
-    held = sum(e.nbytes for c in checkpoints.values() for e in c.entries.values() if e.tensor is not None)
+    held = sum(e.tensor.nbytes for c in checkpoints.values() for e in c.entries.values() if e.tensor is not None)
     each = [0]
     for work in plan.works:
         if work.fate == "merged":

@@ -34,6 +34,10 @@ _OTHER_FORMATS = {
     b"<!DOCTYPE": "a web page, perhaps of a download that asked for a login",
     b"<html": "a web page, perhaps of a download that asked for a login",
 }
+KERAS = (
+    "Convert it where Keras is: model = keras.models.load_model(FILE); safetensors.numpy.save_file({weight.path:"
+    " numpy.ascontiguousarray(weight.numpy()) for weight in model.weights}, 'model.safetensors')."
+)
 _TORCH_SUFFIXES = {".pt", ".pth", ".th", ".bin", ".ckpt", ".pkl", ".tar"}
 _NESTS = (
     "state_dict",
@@ -91,7 +95,8 @@ def _by_bytes(head: bytes, path: Path) -> Format:
         return "torch-legacy"
     for magic, what in _OTHER_FORMATS.items():
         if head.startswith(magic):
-            raise WeightsError(f"'{path}' must be safetensors or a torch file, but is {what}.")
+            how = f" {KERAS}" if "Keras" in what else ""
+            raise WeightsError(f"'{path}' must be safetensors or a torch file, but is {what}.{how}")
     if head[:1] == b"\x80":
         raise UnsafeFile(f"'{path}' is a bare pickle, which can run any code when opened. Ask for safetensors.")
     raise WeightsError(f"'{path}' must be safetensors or a torch file, but its bytes are neither.")
@@ -145,6 +150,8 @@ def _check_zip(stream: IO[bytes], path: Path) -> None:
         names = [entry.filename for entry in entries]
         if any("/code/" in name or name.endswith("/constants.pkl") for name in names):
             raise UnsafeFile(f"'{path}' is a TorchScript program, which runs code when opened. Ask for safetensors.")
+        if "model.weights.h5" in names:
+            raise WeightsError(f"'{path}' must be a torch file, but is a Keras model. {KERAS}")
         inner = [name for name in names if name.endswith(".pkl") or name.count("/") == 0]
         if len(inner) != 1 or not inner[0].endswith("/data.pkl"):
             raise WeightsError(f"'{path}' must be a torch file, but is another kind of zip archive.")

@@ -1,0 +1,124 @@
+"""What can be known of a fusion from headers and samples, before anything is written."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transfuse.core.errors import UsageError
+from transfuse.core.nouns import Report
+from transfuse.core.tables import chosen
+from transfuse.fusing.checkpoints import Checkpoint, open_checkpoint
+from transfuse.fusing.inputs.opening import open_parents
+from transfuse.fusing.kinship import Kinship, kinships, require_related
+from transfuse.fusing.outputs.methods import METHODS as OUTPUTS
+from transfuse.fusing.planning import Missing, Plan, planned
+from transfuse.fusing.recipes import Recipe, recipe_of
+from transfuse.fusing.telling import needs, told
+from transfuse.fusing.weights.methods import METHODS
+
+GREEDY_SOUP = "greedy_soup"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """A fusion that passed the preflight."""
+
+    recipe: Recipe
+    plan: Plan
+    checkpoints: Mapping[str, Checkpoint]
+    related: tuple[Kinship, ...]
+    needed: Mapping[str, int]
+    threads: int
+    command: str
+    alignment: Any = None
+    """What was permuted (`alignment.aligning.Alignment`)."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Parents (the base not among them) when all of them are saved Models."""
+        paths = tuple(dict.fromkeys(part.path for piece in self.recipe.slices for part in piece.parts))
+        return paths if all(self.checkpoints[path].document is not None for path in paths) else ()
+
+
+def recipe_from(
+    parents: Sequence[str | Path],
+    recipe: str | Path | None,
+    base: str | Path | None,
+    method: str,
+    options: Mapping[str, Any],
+    statistics: Sequence[str | Path],
+    **known: Any,
+) -> Recipe:
+    if recipe is None:
+        if not parents:
+            raise UsageError("`fuse` must be given parents, or a recipe, but has neither.")
+        known["compat"] = known["compat"] or "published"
+        chosen("method of fusing", method, (*METHODS, GREEDY_SOUP, *OUTPUTS))
+        return recipe_of(parents, base=base, method=method, options=options, statistics=statistics, **known)
+    if parents or base or options or statistics:
+        raise UsageError("A recipe must say everything about the fusion: give no parents, base or options beside it.")
+    read = read_recipe(recipe, compat=known["compat"], seed=known["seed"] or None)
+    return replace(read, dtype=known["dtype"] or read.dtype)
+
+
+def preflight(
+    recipe: Recipe, on: Any, *, missing: Missing, force: bool, threads: int | None, command: str, trust_code: bool
+) -> Order:
+    """Everything that can be known from headers and samples, before anything is written."""
+    chosen("way with missing tensors", missing, ("refuse", "copy", "drop"))
+    checkpoints = open_parents(recipe)
+    parts = [part for piece in recipe.slices for part in piece.parts]
+    given = {part.statistics for part in parts if part.statistics}
+    wanted = METHODS[recipe.method].statistics
+    if wanted and len(given) == 0:
+        raise UsageError(
+            f"`{recipe.method}` must be given `statistics` ({wanted}), one file for each parent, or saved Models with"
+            " `on` (and `out`), on whose training examples they are computed."
+        )
+    documents = {path: c.document for path, c in checkpoints.items() if c.document is not None}
+    if len(documents) == len(checkpoints):
+        from transfuse.fusing.models import (
+            require_alike,
+        )  # networks, data and metrics: seconds that bare files need not
+
+        require_alike(documents)
+    alignment = None
+    if recipe.align != "none":
+        from transfuse.fusing.alignment.parents import aligned_parents
+
+        checkpoints, alignment = aligned_parents(recipe, checkpoints, on, trust_code=trust_code)
+    plan = planned(recipe, checkpoints, {path: open_checkpoint(path) for path in given}, missing=missing)
+    related: list[Kinship] = []
+    if len(recipe.slices) == 1 and len(parts) + (recipe.base is not None) > 1:
+        count = max((len(work.entries) for work in plan.works if work.fate == "merged"), default=0)
+        names = _named(recipe, count)
+        related = kinships(plan, names, recipe.base)
+        if not force and alignment is None and METHODS[recipe.method].most != 1:
+            require_related(related)
+    used = threads or min(os.cpu_count() or 1, 8)
+    needed = needs(recipe, plan, checkpoints, used)
+    return Order(
+        recipe=recipe, plan=plan, checkpoints=checkpoints, related=tuple(related), needed=needed, threads=used,
+        command=command, alignment=alignment,
+    )  # fmt: skip
+
+
+def _named(recipe: Recipe, count: int) -> list[str]:
+    """The parents in the plan's order."""
+    paths = [part.path for part in recipe.slices[0].parts]
+    kind = METHODS[recipe.method].base
+    if recipe.base is not None and kind != "ignored":
+        paths = [path for path in paths if path != recipe.base]
+        paths = [recipe.base, *paths] if kind == "parent" else paths
+    return paths[:count]
+
+
+def report_of(order: Order, found: Sequence[str] = ()) -> Report:
+    report = told(order.recipe, order.plan, order.related, order.needed, found=found, command=order.command)
+    if order.alignment is None:
+        return report
+    from transfuse.fusing.alignment.parents import with_alignment
+
+    return with_alignment(report, order.alignment)

@@ -1,0 +1,1 @@
+"""What some methods want to know of every parent beside its weights, computed on training examples."""
