@@ -14,7 +14,7 @@ from transfuse.fusing.inputs.opening import open_parents
 from transfuse.fusing.kinship import Kinship, kinships, require_related
 from transfuse.fusing.outputs.methods import METHODS as OUTPUTS
 from transfuse.fusing.planning import Missing, Plan, planned
-from transfuse.fusing.recipes import Recipe, recipe_of
+from transfuse.fusing.recipes import Recipe, read_recipe, recipe_of
 from transfuse.fusing.telling import needs, told
 from transfuse.fusing.weights.methods import METHODS
 
