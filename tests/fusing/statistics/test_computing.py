@@ -15,7 +15,6 @@ from transfuse.core.nouns import Model, Preprocessing, Step
 from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import assess, plain_row
 from transfuse.fusing.fuse import fuse
-from transfuse.fusing.models import with_statistics as with_batch_statistics
 from transfuse.fusing.statistics.computing import statistics_of
 from transfuse.fusing.statistics.information import fisher_information
 from transfuse.predicting.folder import load
@@ -169,7 +168,6 @@ def test_fuse_computes_what_is_not_given(made, task, tmp_path, method):
     torch.testing.assert_close(given["body.2.weight"], wanted, rtol=1e-3, atol=1e-4)
     fused = next(row for row in report.rows if row["model"] == "fusion" and row["split"] == "valid")
     merged = load(tmp_path / "given", trust_code=True)
-    with_batch_statistics(merged, task)
     judged = assess(merged, task.splits["valid"])
     assert fused == plain_row("fusion", judged, split="valid")
     assert not list(tmp_path.glob(".out*"))
