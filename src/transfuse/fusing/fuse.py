@@ -96,7 +96,11 @@ def fuse(
         UsageError, UnknownName, WeightsError, StorageError, BudgetError: See their docstrings.
     """
     if recipe is None and method in OUTPUTS:
-        _require_plain(method, base=base, statistics=statistics, dtype=dtype, compat=compat, search=search)
+        of_weights = {
+            "base": base, "statistics": statistics, "dtype": dtype, "compat": compat, "search": search,
+            "tokenizer": tokenizer, "rank": rank, "align": align != "none",
+        }  # fmt: skip
+        _require_none(method, of_weights)
         from transfuse.fusing.ensembling import ensembled
 
         return ensembled(
@@ -112,14 +116,7 @@ def fuse(
         return _adapters_merged(read, out, on=on, rank=rank, replaced=replace, command=command)
     if rank is not None:
         raise UsageError("`rank` must go with adapters that are merged without a base, but the parents are weights.")
-    if align != "none":
-        from transfuse.fusing.alignment.parents import to_align
-
-        read, on = to_align(read, align, on, run)
-    if on is not None and out is not None and METHODS[read.method].statistics:
-        from transfuse.fusing.statistics.computing import with_statistics
-
-        read, on = with_statistics(read, on, Path(out), trust_code=trust_code, replaced=replace, run=run)
+    read, on = _on_examples(read, on, out, align=align, replaced=replace, trust_code=trust_code, run=run)
     known: dict[str, Any] = {
         "missing": missing, "force": force, "threads": threads, "command": command, "trust_code": trust_code
     }  # fmt: skip
@@ -131,23 +128,36 @@ def fuse(
     folder = Path(out)
     require_free(folder, [c.path for c in order.checkpoints.values()], order.needed["disk"], replace)
     with alone(folder):
-        found = None
-        if on is not None:
-            from transfuse.fusing.tuning import tuned
-
-            found = tuned(
-                read,
-                order.checkpoints,
-                on,
-                search=search,
-                trials=trials,
-                missing=missing,
-                trust_code=trust_code,
-                run=run,
-            )
-            if found.recipe is not read:
-                order = preflight(found.recipe, on, **{**known, "force": True})
+        found = None if on is None else _tuned(order, on, search, trials, missing, trust_code, run)
+        if found is not None and found.recipe is not read:
+            order = preflight(found.recipe, on, **{**known, "force": True})
         return _carried_out(order, folder, found=found, shard_bytes=shard_bytes, trust_code=trust_code, run=run)
+
+
+def _on_examples(
+    recipe: Recipe, on: Any, out: str | Path | None, *, align: str, replaced: bool, trust_code: bool, run: Run
+) -> tuple[Recipe, Any]:
+    """The recipe with what labelled examples, or their Task, are needed for before the parents are merged."""
+    if align != "none":
+        from transfuse.fusing.alignment.parents import to_align
+
+        recipe, on = to_align(recipe, align, on, run)
+    if on is not None and out is not None and METHODS[recipe.method].statistics:
+        from transfuse.fusing.statistics.computing import with_statistics
+
+        recipe, on = with_statistics(recipe, on, Path(out), trust_code=trust_code, replaced=replaced, run=run)
+    return recipe, on
+
+
+def _tuned(
+    order: Order, on: Any, search: str | None, trials: int | None, missing: Missing, trust_code: bool, run: Run
+) -> "Tuned":
+    from transfuse.fusing.tuning import tuned
+
+    return tuned(
+        order.recipe, order.checkpoints, on, search=search, trials=trials, missing=missing, trust_code=trust_code,
+        run=run,
+    )  # fmt: skip
 
 
 def _adapters_merged(
@@ -160,9 +170,9 @@ def _adapters_merged(
     return merged_adapters(recipe, out, rank=rank, replaced=replaced, command=command)
 
 
-def _require_plain(method: str, **given: Any) -> None:
+def _require_none(method: str, of_weights: Mapping[str, Any]) -> None:
     """Raise `UsageError` for what only weights have."""
-    wrong = next((name for name, value in given.items() if value), None)
+    wrong = next((name for name, value in of_weights.items() if value), None)
     if wrong is not None:
         raise UsageError(
             f"`{wrong}` is for methods that merge weights, but `{method}` fuses predictions. Leave it out."
