@@ -101,9 +101,7 @@ def fuse(
             "tokenizer": tokenizer, "rank": rank, "align": align != "none",
         }  # fmt: skip
         _require_none(method, of_weights)
-        from transfuse.fusing.ensembling import ensembled
-
-        return ensembled(
+        return _ensembled(
             parents, out=out, method=method, on=on, options=options, seed=seed, replace=replace,
             trust_code=trust_code, run=run, command=command,
         )  # fmt: skip
@@ -121,8 +119,6 @@ def fuse(
         "missing": missing, "force": force, "threads": threads, "command": command, "trust_code": trust_code
     }  # fmt: skip
     order = preflight(read, on, **known)
-    if on is not None and not order.models:
-        raise UsageError("`on` must go with saved Models, but the parents are bare weights, which cannot be asked.")
     if out is None:
         return report_of(order)
     folder = Path(out)
@@ -132,6 +128,12 @@ def fuse(
         if found is not None and found.recipe is not read:
             order = preflight(found.recipe, on, **{**known, "force": True})
         return _carried_out(order, folder, found=found, shard_bytes=shard_bytes, trust_code=trust_code, run=run)
+
+
+def _ensembled(parents: Sequence[str | Path], **known: Any) -> Report:
+    from transfuse.fusing.ensembling import ensembled
+
+    return ensembled(parents, **known)
 
 
 def _on_examples(

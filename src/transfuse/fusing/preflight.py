@@ -99,10 +99,13 @@ def preflight(
             require_related(related)
     used = threads or min(os.cpu_count() or 1, 8)
     needed = needs(recipe, plan, checkpoints, used)
-    return Order(
+    order = Order(
         recipe=recipe, plan=plan, checkpoints=checkpoints, related=tuple(related), needed=needed, threads=used,
         command=command, alignment=alignment,
     )  # fmt: skip
+    if on is not None and not order.models:
+        raise UsageError("`on` must go with saved Models, but the parents are bare weights, which cannot be asked.")
+    return order
 
 
 def _named(recipe: Recipe, count: int) -> list[str]:
