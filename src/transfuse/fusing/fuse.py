@@ -14,9 +14,10 @@ from transfuse.core.errors import UsageError, WeightsError
 from transfuse.core.nouns import Report
 from transfuse.core.runs import Run
 from transfuse.core.tables import chosen
-from transfuse.fusing import engine, record
+from transfuse.fusing import record
 from transfuse.fusing.coefficients.methods import SEARCHES
 from transfuse.fusing.copying import copy_beside
+from transfuse.fusing.engine import writing
 from transfuse.fusing.inputs.opening import all_adapters, with_vocabulary
 from transfuse.fusing.outputs.methods import METHODS as OUTPUTS
 from transfuse.fusing.placing import alone, require_free
@@ -27,7 +28,7 @@ from transfuse.fusing.weights.methods import METHODS, Compat
 from transfuse.reporting.files import save_report
 
 if TYPE_CHECKING:
-    from transfuse.fusing.tuning import Tuned
+    from transfuse.fusing.coefficients.tuning import Tuned
 
 SHARD = 5_000_000_000
 """Bytes of the largest file of the result."""
@@ -131,7 +132,7 @@ def fuse(
 
 
 def _ensembled(parents: Sequence[str | Path], **known: Any) -> Report:
-    from transfuse.fusing.ensembling import ensembled
+    from transfuse.fusing.outputs.ensembling import ensembled
 
     return ensembled(parents, **known)
 
@@ -154,7 +155,7 @@ def _on_examples(
 def _tuned(
     order: Order, on: Any, search: str | None, trials: int | None, missing: Missing, trust_code: bool, run: Run
 ) -> "Tuned":
-    from transfuse.fusing.tuning import tuned
+    from transfuse.fusing.coefficients.tuning import tuned
 
     return tuned(
         order.recipe, order.checkpoints, on, search=search, trials=trials, missing=missing, trust_code=trust_code,
@@ -201,7 +202,7 @@ def _carried_out(
     before = record.stamps(order.checkpoints)
     limit = shard_bytes if not order.models else sum(w.nbytes for w in order.plan.works) + 1
     with atomic.explained(folder):
-        results, resumed = engine.carried_out(
+        results, resumed = writing.carried_out(
             order.recipe, order.plan, work, identity=identity, threads=order.threads, shard_bytes=limit, run=run
         )
     if record.stamps(order.checkpoints) != before:

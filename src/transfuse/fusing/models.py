@@ -15,12 +15,12 @@ from transfuse.core.provenance import plain
 from transfuse.core.randomness import key
 from transfuse.fusing.alignment.repairing import batch_norms, estimated_anew
 from transfuse.fusing.checkpoints import Checkpoint
-from transfuse.fusing.pieces import digest_of
 from transfuse.fusing.recipes import Recipe
 from transfuse.predicting.folder import load, read_document
 from transfuse.sources import inputs
 from transfuse.weights.files import read_tensors
 from transfuse.weights.matching import load_into
+from transfuse.weights.pieces import digest_of
 
 _SAME = ("modality", "kind", "classes", "builder", "head", "preprocessing", "target_scale")
 _STATISTICS = ("running_mean", "running_var")

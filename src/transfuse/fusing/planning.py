@@ -37,6 +37,11 @@ class Work:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def operands(self) -> tuple[Entry, ...]:
+        """The tensor of every parent, and of the base last when there is one."""
+        return (*self.entries, *([self.base] if self.base else []))
+
+    @property
     def nbytes(self) -> int:
         """Size of its data in the result."""
         return math.prod(self.shape) * self.dtype.itemsize

@@ -10,12 +10,12 @@ from transfuse.core import atomic, digests
 from transfuse.core.errors import ModelError
 from transfuse.core.provenance import plain
 from transfuse.fusing.checkpoints import Checkpoint, open_checkpoint
+from transfuse.fusing.engine.journal import Finished
 from transfuse.fusing.inputs.opening import parents_again
-from transfuse.fusing.journal import Finished
-from transfuse.fusing.pieces import digest_of
 from transfuse.fusing.planning import Plan
 from transfuse.fusing.recipes import Recipe
 from transfuse.weights.headers import Entry, read_header
+from transfuse.weights.pieces import digest_of
 
 RECORD, SCHEMA = "fusion.json", 2
 
@@ -60,8 +60,7 @@ def _inputs(
     """By path and tensor the digest of what was read."""
     read: dict[tuple[Path | None, str], str] = {}
     for work in plan.works:
-        entries = (*work.entries, *([work.base] if work.base else []))
-        read |= {(e.path, e.name): d for e, d in zip(entries, results[work.name].inputs, strict=True)}
+        read |= {(e.path, e.name): d for e, d in zip(work.operands, results[work.name].inputs, strict=True)}
     return {
         path: {name: read[e.path, name] for name, e in checkpoint.entries.items() if (e.path, name) in read}
         for path, checkpoint in checkpoints.items()

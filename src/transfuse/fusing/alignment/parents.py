@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from transfuse.core.digests import of_value
@@ -80,7 +79,7 @@ def _permuted(checkpoint: Checkpoint, alignment: Alignment) -> Checkpoint:
 
 
 def _as_was(alignment: Alignment, path: str, entry: Entry) -> Any:
-    return alignment.states[path][entry.name].to(getattr(torch, entry.dtype.name)).contiguous()
+    return alignment.states[path][entry.name].to(entry.dtype.torch).contiguous()
 
 
 def mend(network: nn.Module, alignment: Alignment) -> bool:

@@ -5,7 +5,7 @@ share of the L1 norm that is left (not at all when nothing is). `dare_linear` an
 arithmetic and before the election of signs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from transfuse.fusing.weights.methods import Compat
@@ -15,6 +15,9 @@ from transfuse.fusing.weights.vectors import Draw, differences
 if TYPE_CHECKING:
     import torch
 
+NO_NORM = 1e-7
+"""L1 norm below which there is nothing to restore."""
+
 
 def thinned(
     parents: Sequence["torch.Tensor"],
@@ -23,20 +26,22 @@ def thinned(
     rescale: bool,
     draw: Draw,
     compat: Compat,
+    probabilities: "Callable[[torch.Tensor, int], torch.Tensor] | None" = None,
 ) -> list["torch.Tensor"]:
-    """Differences with dropped ones at zero and the others rescaled."""
+    """Differences with dropped ones at zero and the others rescaled.
+
+    probabilities: (difference, parent) to the probability of every element to stay; by default its density.
+    """
     import torch
 
     found = []
     for i, (delta, p) in enumerate(zip(differences(parents, base), density, strict=True)):
-        if p >= 1:
-            found.append(delta)
-        elif p <= 0:
-            found.append(torch.zeros_like(delta))
-        else:
-            mask = draw(i, torch.tensor(p, dtype=torch.float64).expand(delta.shape))
-            kept = delta * mask.to(delta.dtype)
-            found.append(rescaled(delta, kept, p, compat) if rescale else kept)
+        if not 0 < p < 1:
+            found.append(delta if p >= 1 else torch.zeros_like(delta))
+            continue
+        own = probabilities(delta, i) if probabilities else torch.tensor(p, dtype=torch.float64).expand(delta.shape)
+        kept = delta * draw(i, own)
+        found.append(rescaled(delta, kept, own.float() if probabilities else p, compat) if rescale else kept)
     return found
 
 
@@ -45,4 +50,4 @@ def rescaled(delta: "torch.Tensor", kept: "torch.Tensor", p: "float | torch.Tens
     if compat == "published":
         return kept / p
     before, after = (float(tensor.abs().double().sum()) for tensor in (delta, kept))
-    return kept if min(before, after) < 1e-7 else kept * (before / after)
+    return kept if min(before, after) < NO_NORM else kept * (before / after)

@@ -16,9 +16,9 @@ from transfuse.core.nouns import Examples, Model, Section, Task
 from transfuse.core.runs import Run
 from transfuse.core.tables import resolve
 from transfuse.evaluating.assessing import split_of
-from transfuse.fusing import engine
 from transfuse.fusing.checkpoints import Checkpoint, open_checkpoint
 from transfuse.fusing.coefficients.methods import SEARCHES, TRIALS, Judge, Searched, Worth
+from transfuse.fusing.engine import writing
 from transfuse.fusing.models import require_alike, same_statistics, with_statistics
 from transfuse.fusing.planning import Missing, Work, planned
 from transfuse.fusing.recipes import Recipe
@@ -120,7 +120,7 @@ def _judge(
 
     def judge(recipe: Recipe) -> Worth:
         plan = planned(recipe, checkpoints, statistics, missing=missing)
-        bytes_of = engine.in_memory(recipe, plan)
+        bytes_of = writing.in_memory(recipe, plan)
         load_into(model.network, {work.name: _tensor(bytes_of[work.name], work) for work in plan.works})
         if anew:
             with_statistics(model, task, batches=_BATCHES)
@@ -140,7 +140,7 @@ def _judge(
 
 
 def _tensor(data: np.ndarray, work: Work) -> torch.Tensor:
-    return torch.from_numpy(data).view(getattr(torch, work.dtype.name)).reshape(work.shape)
+    return torch.from_numpy(data).view(work.dtype.torch).reshape(work.shape)
 
 
 def _section(found: Searched, metric: str) -> Section:

@@ -30,10 +30,9 @@ from transfuse.evaluating.compare import difference, in_words
 from transfuse.fusing import record
 from transfuse.fusing.accepting import best_of
 from transfuse.fusing.checkpoints import open_checkpoint
-from transfuse.fusing.members import Members, answers, one_model, open_members
 from transfuse.fusing.outputs.blending import Array, Blend, blended
+from transfuse.fusing.outputs.members import Members, answers, one_model, open_members
 from transfuse.fusing.outputs.methods import GIVEN, LEARNT, METHODS
-from transfuse.fusing.pieces import digest_of
 from transfuse.fusing.placing import alone, require_free
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.predicting.folder import TENSORS
@@ -42,6 +41,7 @@ from transfuse.probing.calibrating import temperature
 from transfuse.probing.folds import assign_folds
 from transfuse.tasks.opening import open_task
 from transfuse.weights.headers import read_header
+from transfuse.weights.pieces import digest_of
 
 FOLDS = 5
 
