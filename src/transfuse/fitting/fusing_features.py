@@ -58,7 +58,7 @@ def fuse_features(
     """
     started = time.monotonic()
     kinds = tuple(FUSIONS) if chosen("fusion of features", kind, ("all", *FUSIONS)) == "all" else (kind,)
-    task = data if isinstance(data, Task) else open_task(data, seed=seed, run=run)
+    task = open_task(data, seed=seed, run=run)
     found = list(told_apart(s if isinstance(s, Source) else find(s, trust_code=trust_code) for s in sources))
     progress, fit = Progress(), Fit(seed=seed)
     every, parts = _joined(found, task, fit, run, progress)

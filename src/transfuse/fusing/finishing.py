@@ -18,7 +18,7 @@ from transfuse.fusing.models import as_model
 from transfuse.fusing.recipes import Recipe
 from transfuse.predicting.folder import load
 from transfuse.weights.headers import read_header
-from transfuse.weights.pieces import digest_of
+from transfuse.weights.pieces import digests_of
 
 
 def as_saved(
@@ -61,8 +61,6 @@ def as_saved(
 
 def _with_result(written: Mapping[str, Any], result: Path) -> dict[str, Any]:
     """The record with the digests of the tensors as they were saved: batch statistics may have changed."""
-    entries = read_header(result / writing.SINGLE)
-    saved = {name: digest_of(entry) for name, entry in entries.items()}
-    told_before = written["tensors"]
-    tensors = {name: {**told_before.get(name, {"fate": "copied", "why": ""}), "digest": d} for name, d in saved.items()}
+    told, saved = written["tensors"], digests_of(read_header(result / writing.SINGLE))
+    tensors = {name: {**told.get(name, {"fate": "copied", "why": ""}), "digest": d} for name, d in saved.items()}
     return {**written, "tensors": tensors}

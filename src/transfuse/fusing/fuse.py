@@ -1,6 +1,6 @@
 """The door of the room: checkpoints to one checkpoint, saved Models to one saved Model, safely and with a record.
 
-Weights are merged here; predictions in `ensembling.py`; coefficients are searched in `tuning.py`.
+Weights are merged here; predictions in `outputs/`; coefficients are searched in `coefficients/`.
 """
 
 import shutil
@@ -20,7 +20,7 @@ from transfuse.fusing.copying import copy_beside
 from transfuse.fusing.engine import writing
 from transfuse.fusing.inputs.opening import all_adapters, with_vocabulary
 from transfuse.fusing.outputs.methods import METHODS as OUTPUTS
-from transfuse.fusing.placing import alone, require_free
+from transfuse.fusing.placing import alone, require_free, workplace
 from transfuse.fusing.planning import Missing
 from transfuse.fusing.preflight import GREEDY_SOUP, Order, preflight, recipe_from, report_of
 from transfuse.fusing.recipes import Recipe
@@ -196,8 +196,7 @@ def _carried_out(
 ) -> Report:
     """Merge into a hidden folder beside the target, finish there, and put it in place."""
     started = time.monotonic()
-    target = folder.resolve()
-    work = target.parent / f".{target.name}.fusing"
+    work = workplace(folder)
     identity = record.identity_of(order.recipe, order.plan, order.checkpoints)
     before = record.stamps(order.checkpoints)
     limit = shard_bytes if not order.models else sum(w.nbytes for w in order.plan.works) + 1
@@ -223,14 +222,14 @@ def _carried_out(
         result = work / "saved"
     else:
         _beside(order, result, report, written)
-    atomic.put_folder(result, target)
+    atomic.put_folder(result, folder.resolve())
     shutil.rmtree(work, ignore_errors=True)
     return report
 
 
 def _beside(order: Order, result: Path, report: Report, written: Mapping[str, Any]) -> None:
     """Configuration, record and report beside the weights."""
-    origin = order.recipe.files_from or order.recipe.base or order.recipe.paths[0]
+    origin = order.recipe.origin
     if origin not in order.checkpoints:
         raise UsageError(f"`tokenizer_source` must be one of the parents, but is '{origin}'.")
     copy_beside(order.recipe, order.checkpoints[origin], result)

@@ -83,7 +83,7 @@ def planned(
     works: dict[str, Work] = {}
     dropped: dict[str, str] = {}
     for place in _places(recipe, checkpoints):
-        parents = _parents(recipe, place.piece)
+        parents = parents_of(recipe, place.piece)
         require_parents(recipe.method, len(parents), recipe.base is not None)
         for name, inner in _names(place, checkpoints[parents[0].path].entries):
             work = _work(recipe, place, parents, (name, inner), checkpoints, statistics, missing)
@@ -114,7 +114,7 @@ def _places(recipe: Recipe, checkpoints: Mapping[str, Checkpoint]) -> list[_Plac
     return found
 
 
-def _parents(recipe: Recipe, piece: Slice) -> list[Part]:
+def parents_of(recipe: Recipe, piece: Slice) -> list[Part]:
     """The parts that are merged: without the base, or, where the method departs from the base, with it first."""
     base = METHODS[recipe.method].base
     if recipe.base is None or base == "ignored":
@@ -177,7 +177,7 @@ def _work(
     base = _base_entry(recipe, place, target, parents, checkpoints)
     first = base if base is not None else entries[0]
     absent = [part.path for part, entry in zip(parents, inputs, strict=True) if entry is None]
-    if recipe.base and METHODS[recipe.method].base in ("required", "optional") and base is None:
+    if recipe.base and METHODS[recipe.method].based and base is None:
         absent.append(recipe.base)
     if not entries[0].dtype.floating:
         return _copied(name, first, "holds whole numbers, which are not averaged")
@@ -205,7 +205,7 @@ def _base_entry(
     parents: Sequence[Part],
     checkpoints: Mapping[str, Checkpoint],
 ) -> Entry | None:
-    if recipe.base is None or METHODS[recipe.method].base not in ("required", "optional"):
+    if recipe.base is None or not METHODS[recipe.method].based:
         return None
     own = next((part for part in place.piece.parts if part.path == recipe.base), parents[0])
     return checkpoints[recipe.base].entries.get(_within(*target, own, place))

@@ -13,7 +13,7 @@ from transfuse.fusing.checkpoints import Checkpoint, open_checkpoint
 from transfuse.fusing.inputs.opening import open_parents
 from transfuse.fusing.kinship import Kinship, kinships, require_related
 from transfuse.fusing.outputs.methods import METHODS as OUTPUTS
-from transfuse.fusing.planning import Missing, Plan, planned
+from transfuse.fusing.planning import Missing, Plan, parents_of, planned
 from transfuse.fusing.recipes import Recipe, read_recipe, recipe_of
 from transfuse.fusing.telling import needs, told
 from transfuse.fusing.weights.methods import METHODS
@@ -38,7 +38,7 @@ class Order:
     @property
     def models(self) -> tuple[str, ...]:
         """Parents (the base not among them) when all of them are saved Models."""
-        paths = tuple(dict.fromkeys(part.path for piece in self.recipe.slices for part in piece.parts))
+        paths = tuple(dict.fromkeys(part.path for part in self.recipe.parts))
         return paths if all(self.checkpoints[path].document is not None for path in paths) else ()
 
 
@@ -69,8 +69,7 @@ def preflight(
     """Everything that can be known from headers and samples, before anything is written."""
     chosen("way with missing tensors", missing, ("refuse", "copy", "drop"))
     checkpoints = open_parents(recipe)
-    parts = [part for piece in recipe.slices for part in piece.parts]
-    given = {part.statistics for part in parts if part.statistics}
+    given = {part.statistics for part in recipe.parts if part.statistics}
     wanted = METHODS[recipe.method].statistics
     if wanted and len(given) == 0:
         raise UsageError(
@@ -79,9 +78,7 @@ def preflight(
         )
     documents = {path: c.document for path, c in checkpoints.items() if c.document is not None}
     if len(documents) == len(checkpoints):
-        from transfuse.fusing.models import (
-            require_alike,
-        )  # networks, data and metrics: seconds that bare files need not
+        from transfuse.fusing.models import require_alike  # loads networks: seconds that bare files need not
 
         require_alike(documents)
     alignment = None
@@ -91,10 +88,10 @@ def preflight(
         checkpoints, alignment = aligned_parents(recipe, checkpoints, on, trust_code=trust_code)
     plan = planned(recipe, checkpoints, {path: open_checkpoint(path) for path in given}, missing=missing)
     related: list[Kinship] = []
-    if len(recipe.slices) == 1 and len(parts) + (recipe.base is not None) > 1:
+    if len(recipe.slices) == 1 and len(recipe.parts) + (recipe.base is not None) > 1:
         count = max((len(work.entries) for work in plan.works if work.fate == "merged"), default=0)
-        names = _named(recipe, count)
-        related = kinships(plan, names, recipe.base)
+        names = [part.path for part in parents_of(recipe, recipe.slices[0])]
+        related = kinships(plan, names[:count], recipe.base)
         if not force and alignment is None and METHODS[recipe.method].most != 1:
             require_related(related)
     used = threads or min(os.cpu_count() or 1, 8)
@@ -106,16 +103,6 @@ def preflight(
     if on is not None and not order.models:
         raise UsageError("`on` must go with saved Models, but the parents are bare weights, which cannot be asked.")
     return order
-
-
-def _named(recipe: Recipe, count: int) -> list[str]:
-    """The parents in the plan's order."""
-    paths = [part.path for part in recipe.slices[0].parts]
-    kind = METHODS[recipe.method].base
-    if recipe.base is not None and kind != "ignored":
-        paths = [path for path in paths if path != recipe.base]
-        paths = [recipe.base, *paths] if kind == "parent" else paths
-    return paths[:count]
 
 
 def report_of(order: Order, found: Sequence[str] = ()) -> Report:

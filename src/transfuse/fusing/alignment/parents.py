@@ -23,13 +23,11 @@ from transfuse.predicting.folder import load
 from transfuse.tasks.opening import open_task
 from transfuse.weights.headers import Entry
 
-_BASES = ("required", "optional")
-
 
 def to_align(recipe: Recipe, align: str, on: Any, run: Run) -> tuple[Recipe, Task | None]:
     """The recipe that says so, and the examples opened, on which the orders depend."""
     chosen("way to align", align, WAYS)
-    task = on if on is None or isinstance(on, Task) else open_task(on, seed=0, run=run)
+    task = None if on is None else open_task(on, seed=0, run=run)
     return replace(recipe, align=align, aligned_on=task.digest if task is not None else None), task
 
 
@@ -53,15 +51,14 @@ def _require_alignable(recipe: Recipe, checkpoints: Mapping[str, Checkpoint]) ->
             f"`align` must go with saved Models, whose networks are known, but '{bare[0]}' is bare weights."
             " Make a Model of it first, by `transfuse transfer ... --method unchanged`."
         )
-    if recipe.base is not None and METHODS[recipe.method].base in _BASES:
+    if recipe.base is not None and METHODS[recipe.method].based:
         raise UsageError(
             f"`align` must go without `base`, but '{recipe.method}' departs from one: fine-tunes of one network"
             " have its order of units already. Leave one of them out."
         )
-    parts = [part for piece in recipe.slices for part in piece.parts]
-    if len(recipe.slices) > 1 or any(part.layers for part in parts):
+    if len(recipe.slices) > 1 or any(part.layers for part in recipe.parts):
         raise UsageError("`align` must go with whole networks, but the recipe stacks slices of layers.")
-    if any(part.statistics for part in parts):
+    if any(part.statistics for part in recipe.parts):
         raise UsageError("`align` must go without `statistics`: these belong to the units as they stand in the files.")
 
 

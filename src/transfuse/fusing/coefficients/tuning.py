@@ -64,7 +64,7 @@ def tuned(
     run: Run,
 ) -> Tuned:
     """The recipe with its coefficients searched, when a search is wanted. Raises `UsageError` for other classes."""
-    task = on if isinstance(on, Task) else open_task(on, seed=0, run=run)
+    task = open_task(on, seed=0, run=run)
     rivals = tuple(path for path, checkpoint in checkpoints.items() if checkpoint.document is not None)
     first = recipe.slices[0].parts[0].path
     anew = not same_statistics(checkpoints.values())

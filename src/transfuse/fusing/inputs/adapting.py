@@ -18,12 +18,12 @@ import torch
 from transfuse.core import atomic
 from transfuse.core.errors import UsageError, WeightsError
 from transfuse.core.nouns import DataWarning, Report
-from transfuse.core.provenance import plain
 from transfuse.fusing import record
 from transfuse.fusing.checkpoints import entries_of
 from transfuse.fusing.inputs.adapters import FILES, PREFIX, Adapter, Pair, read_adapter
 from transfuse.fusing.inputs.computed import whole
 from transfuse.fusing.inputs.opening import ADAPTER
+from transfuse.fusing.placing import require_free
 from transfuse.fusing.recipes import Recipe
 from transfuse.fusing.weights.merging import merged
 from transfuse.fusing.weights.methods import METHODS
@@ -31,7 +31,7 @@ from transfuse.fusing.weights.options import function_of, require_parents, settl
 from transfuse.reporting.files import save_report
 from transfuse.weights.files import write_tensors
 from transfuse.weights.headers import DTYPES
-from transfuse.weights.pieces import digest_of
+from transfuse.weights.pieces import digests_of
 
 _MUCH = 0.1
 """Relative error of a cut to a rank that is worth a warning."""
@@ -265,15 +265,10 @@ def _write(
     replaced: bool,
     report: Report,
 ) -> None:
-    target = out.resolve()
-    if any(target == adapter.path.resolve() for adapter in adapters):
-        raise UsageError(f"`out` must be another folder than its parents, but is '{out}'. Choose a new one.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not (replaced and (out / record.RECORD).is_file()):
-        raise UsageError(f"'{out}' must be new, but exists. Choose another, or replace an older result (replace).")
-    parents = {str(a.path): {n: digest_of(e) for n, e in entries_of(a.file).items()} for a in adapters}
+    require_free(out, [adapter.path for adapter in adapters], sum(t.nbytes for t in tensors.values()), replaced)
+    parents = {str(adapter.path): digests_of(entries_of(adapter.file)) for adapter in adapters}
     with atomic.writing_folder(out) as part:
         write_tensors(part / FILES[0], tensors, {"format": "pt"})
         (part / ADAPTER).write_text(json.dumps(_config(adapters, cuts), indent=2, sort_keys=True), encoding="utf-8")
-        written = record.of_file(recipe, part / FILES[0], parents)
-        (part / record.RECORD).write_text(json.dumps(plain(written), indent=1, ensure_ascii=False), encoding="utf-8")
+        record.write(part, record.of_file(recipe, part / FILES[0], parents, "merged", recipe.method))
         save_report(report, part / "report.json")

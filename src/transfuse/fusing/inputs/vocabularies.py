@@ -101,7 +101,7 @@ def _aligned(
 ) -> dict[str, Checkpoint]:
     from transfuse.sources.texts.vocabularies import united
 
-    origin = recipe.files_from or recipe.base or recipe.paths[0]
+    origin = recipe.origin
     if origin not in words:
         raise UsageError(f"`tokenizer` must be union, base or the path of a parent, but is '{origin}'.")
     _require_rows(words)

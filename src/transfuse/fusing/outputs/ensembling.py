@@ -17,7 +17,6 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
-import transfuse
 from transfuse.core import atomic
 from transfuse.core.checking import require_kinds
 from transfuse.core.errors import UsageError
@@ -33,15 +32,14 @@ from transfuse.fusing.checkpoints import open_checkpoint
 from transfuse.fusing.outputs.blending import Array, Blend, blended
 from transfuse.fusing.outputs.members import Members, answers, one_model, open_members
 from transfuse.fusing.outputs.methods import GIVEN, LEARNT, METHODS
-from transfuse.fusing.placing import alone, require_free
+from transfuse.fusing.placing import alone, require_free, workplace
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.predicting.folder import TENSORS
 from transfuse.predicting.predict import activated, confidences_of
 from transfuse.probing.calibrating import temperature
 from transfuse.probing.folds import assign_folds
 from transfuse.tasks.opening import open_task
-from transfuse.weights.headers import read_header
-from transfuse.weights.pieces import digest_of
+from transfuse.weights.pieces import digests_of
 
 FOLDS = 5
 
@@ -226,33 +224,14 @@ def _shares(members: Members, blend: Blend) -> Section:
 
 def _save(made: _Made, members: Members, folder: Path, *, recipe: Mapping[str, Any], seconds: float) -> None:
     """Beside the target first, then in its place; with the record by which `verify` judges when it is a fusion."""
-    target = folder.resolve()
-    work = target.parent / f".{target.name}.fusing"
+    work = workplace(folder)
     with atomic.explained(folder):
         shutil.rmtree(work, ignore_errors=True)
         step = made.model.provenance
         step = dataclasses.replace(step, seconds=seconds) if made.fused else step
         saved = dataclasses.replace(made.model, report=made.report, provenance=step).save(work / "saved")
         if made.fused:
-            record.write(saved, _record(members, saved, recipe))
-        atomic.put_folder(saved, target)
+            parents = {path: digests_of(open_checkpoint(path).entries) for path in members.names}
+            record.write(saved, record.of_file(recipe, saved / TENSORS, parents, "copied", "a member's"))
+        atomic.put_folder(saved, folder.resolve())
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _record(members: Members, saved: Path, recipe: Mapping[str, Any]) -> dict[str, Any]:
-    tensors = {
-        name: {"fate": "copied", "why": "a member's", "digest": digest_of(entry)}
-        for name, entry in read_header(saved / TENSORS).items()
-    }
-    parents = {
-        path: {name: digest_of(entry) for name, entry in open_checkpoint(path).entries.items()}
-        for path in members.names
-    }
-    return {
-        "schema": record.SCHEMA,
-        "transfuse": transfuse.__version__,
-        "recipe": dict(recipe),
-        "parents": parents,
-        "tensors": tensors,
-        "dropped": {},
-    }

@@ -34,6 +34,11 @@ class Facts:
     statistics: str = ""
     """What must be given beside the parents: their Fisher information, or their Gram matrices."""
 
+    @property
+    def based(self) -> bool:
+        """Whether differences to the base, when there is one, are what is merged."""
+        return self.base in ("required", "optional")
+
 
 _ROOM = "transfuse.fusing.weights."
 
