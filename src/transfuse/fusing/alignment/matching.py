@@ -68,9 +68,8 @@ def weight_matched(
     views = [(b, b.of(_plain(reference[b.tensor])), b.of(_plain(other[b.tensor]))) for b in blocks]
     orders = list(start or identity(symmetry))
     around = {
-        top: [view for view in views if any(_top(symmetry, g) == top for g in view[0].groups if g is not None)]
-        for top in range(len(symmetry.groups))
-        if symmetry.groups[top].parent is None
+        top: [view for view in views if any(symmetry.top(g) == top for g in view[0].groups if g is not None)]
+        for top in symmetry.tops
     }
     rng = np.random.default_rng(key(seed, "weight matching"))
     before = _nearness(views, symmetry, orders)
@@ -89,11 +88,6 @@ _Views = Sequence[tuple[Block, Tensor, Tensor]]
 
 def _plain(tensor: Tensor) -> Tensor:
     return tensor.detach().float().contiguous()
-
-
-def _top(symmetry: Symmetry, number: int) -> int:
-    parent = symmetry.groups[number].parent
-    return number if parent is None else parent
 
 
 def _nearness(views: _Views, symmetry: Symmetry, orders: Sequence[np.ndarray]) -> float:
@@ -122,7 +116,7 @@ def _step(top: int, views: _Views, symmetry: Symmetry, orders: list[np.ndarray])
     gains: Gains = {top: np.zeros([symmetry.groups[top].size] * 2)}
     still = list(orders)
     for i, own in enumerate(identity(symmetry)):
-        if _top(symmetry, i) == top:
+        if symmetry.top(i) == top:
             still[i] = own
     for block, a, b in views:
         within = [dim for dim, g in enumerate(block.groups) if g is not None and symmetry.groups[g].parent == top]

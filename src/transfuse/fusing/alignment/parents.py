@@ -15,9 +15,10 @@ from transfuse.core.tables import chosen
 from transfuse.evaluating.assessing import split_of
 from transfuse.fusing.alignment.aligning import WAYS, Alignment, aligned
 from transfuse.fusing.alignment.barrier import Barrier
-from transfuse.fusing.alignment.repairing import batch_norms, mended
+from transfuse.fusing.alignment.repairing import mended
 from transfuse.fusing.checkpoints import Checkpoint
 from transfuse.fusing.recipes import Recipe
+from transfuse.fusing.statistics.batches import batch_norms
 from transfuse.fusing.weights.methods import METHODS
 from transfuse.predicting.folder import load
 from transfuse.tasks.opening import open_task

@@ -19,9 +19,10 @@ from transfuse.evaluating.assessing import split_of
 from transfuse.fusing.checkpoints import Checkpoint, open_checkpoint
 from transfuse.fusing.coefficients.methods import SEARCHES, TRIALS, Judge, Searched, Worth
 from transfuse.fusing.engine import writing
-from transfuse.fusing.models import require_alike, same_statistics, with_statistics
+from transfuse.fusing.models import require_alike
 from transfuse.fusing.planning import Missing, Work, planned
 from transfuse.fusing.recipes import Recipe
+from transfuse.fusing.statistics.batches import same_statistics, with_batch_statistics
 from transfuse.measuring.metrics import PRIMARY, higher_is_better, measure
 from transfuse.predicting.folder import load
 from transfuse.predicting.predict import activated, logits
@@ -123,7 +124,7 @@ def _judge(
         bytes_of = writing.in_memory(recipe, plan)
         load_into(model.network, {work.name: _tensor(bytes_of[work.name], work) for work in plan.works})
         if anew:
-            with_statistics(model, task, batches=_BATCHES)
+            with_batch_statistics(model, task, batches=_BATCHES)
         raw_NC = logits(model.network, valid.items, model.preprocessing, run=run)
         warmth = temperature(raw_NC, valid.targets, model.kind)
         outputs_NC = activated(raw_NC, model.kind, temperature=warmth, target_scale=model.target_scale)

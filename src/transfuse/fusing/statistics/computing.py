@@ -8,13 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 import transfuse
 from transfuse.core import digests
 from transfuse.core.nouns import Model, Task
-from transfuse.core.randomness import key
 from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import split_of
 from transfuse.fusing.models import load_digest, require_alike
@@ -24,6 +22,7 @@ from transfuse.fusing.statistics.grams import gram_matrices
 from transfuse.fusing.statistics.information import EXACT, fisher_information
 from transfuse.fusing.weights.methods import METHODS
 from transfuse.predicting.folder import DOCUMENT, load, read_document
+from transfuse.tasks.joining import drawn
 from transfuse.tasks.opening import open_task
 from transfuse.weights.files import write_tensors
 
@@ -66,9 +65,7 @@ def _file(kind: str, path: str, task: Task, folder: Path, trust_code: bool, run:
 
 def statistics_of(kind: str, model: Model, task: Task, *, run: Run = Run()) -> dict[str, torch.Tensor]:
     """`fisher` or `gram` of a Model on the task's training examples."""
-    given = task.splits["train"].items
-    order = np.random.default_rng(key(task.seed, "statistics")).permutation(len(given))[:EXAMPLES]
-    items = [given[int(place)] for place in order]
+    items = drawn(task.splits["train"], task.seed, "statistics", EXAMPLES).items
     if kind == "gram":
         return gram_matrices(model, items, run=run)
     return fisher_information(model, items, seed=task.seed, run=run)
