@@ -3,7 +3,7 @@
 import difflib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -211,13 +211,7 @@ def _base_entry(
     return checkpoints[recipe.base].entries.get(_within(*target, own, place))
 
 
-def _options(
-    recipe: Recipe,
-    place: _Place,
-    parents: Sequence[Part],
-    name: str,
-    inner: int | None,
-) -> dict[str, Any]:
+def _options(recipe: Recipe, place: _Place, parents: Sequence[Part], name: str, inner: int | None) -> dict[str, Any]:
     count = place.depth
     depth = (0.0 if _FIRST.search(name) else 1.0) if inner is None else (inner / (count - 1) if count > 1 else 1.0)
     return settled(
@@ -241,11 +235,9 @@ def _incomplete(name: str, entry: Entry, absent: Sequence[str], spare: Sequence[
         return _copied(name, entry, told)
     if missing == "drop":
         return told
-    near = difflib.get_close_matches(name, spare, n=1, cutoff=0.7)
-    hint = f" Did you mean '{near[0]}' there?" if near else ""
     raise WeightsError(
-        f"Every parent must have the tensor '{name}', but it {told}.{hint} Say missing=copy to take it as it is, or"
-        " missing=drop to leave it out."
+        f"Every parent must have the tensor '{name}', but it {told}.{_near(name, spare, ' there')} Say missing=copy to take it as it"
+        " is, or missing=drop to leave it out."
     )
 
 
@@ -265,14 +257,17 @@ def _strangers(
             if name not in works and name not in checkpoints[parents[0].path].entries:
                 whole = not checkpoints[part.path].entries[name].dtype.floating  # a counter, or positions
                 if missing == "refuse" and not whole:
-                    near = difflib.get_close_matches(name, works, n=1, cutoff=0.7)
-                    hint = f" Did you mean '{near[0]}'?" if near else ""
                     raise WeightsError(
-                        f"'{part.path}' has the tensor '{name}', which '{parents[0].path}' lacks.{hint} Say"
-                        " missing=drop to leave it out."
+                        f"'{part.path}' has the tensor '{name}', which '{parents[0].path}' lacks.{_near(name, works)}"
+                        " Say missing=drop to leave it out."
                     )
                 found[name] = f"only in {part.path}"
     return found
+
+
+def _near(name: str, known: Iterable[str], where: str = "") -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    return f" Did you mean '{near[0]}'{where}?" if near else ""
 
 
 def _require_shape(name: str, entries: Sequence[Entry]) -> None:
@@ -281,13 +276,9 @@ def _require_shape(name: str, entries: Sequence[Entry]) -> None:
         return
     rows = {shape[1:] for shape in shapes}
     words = len(rows) == 1 and re.search(r"embed|wte|lm_head|vocab", name, re.IGNORECASE)
-    hint = (
-        " The vocabularies differ: unite them (--tokenizer union), which wants a tokenizer.json in every folder."
-        if words
-        else ""
-    )
+    hint = " The vocabularies differ: unite them (--tokenizer union), which wants a tokenizer.json in every folder."
     told = " and ".join(spoken_shape(shape) for shape in shapes)
-    raise WeightsError(f"'{name}' must have one shape in all parents, but has {told}.{hint}")
+    raise WeightsError(f"'{name}' must have one shape in all parents, but has {told}.{hint if words else ''}")
 
 
 def _common(types: Sequence[Dtype]) -> Dtype:

@@ -44,6 +44,7 @@ def operator_of(node: fx.Node) -> str:
 
 
 def broadcast(tensors: Sequence[Axes], count: int) -> Axes:
+    """The axes of a result in which these meet from the last on; those that meet share one order."""
     met: list[Axes] = [[] for _ in range(count)]
     for axes in tensors:
         for place, axis in enumerate(axes, count - len(axes)):

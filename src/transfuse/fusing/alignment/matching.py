@@ -20,6 +20,7 @@ from transfuse.fusing.alignment.symmetry import Block, Symmetry
 
 Gains = dict[int, np.ndarray]
 """For each group what it is worth to put unit j in the place of unit i: (n, n); with a parent (n, n, m, m)."""
+_PASSES = 100
 _ENOUGH = 1e-7
 """Relative gain of a pass below which matching ends."""
 
@@ -55,25 +56,23 @@ def weight_matched(
     symmetry: Symmetry,
     *,
     names: Sequence[str],
-    start: Orders | None = None,
-    passes: int = 100,
     seed: int = 0,
 ) -> Orders:
     """The orders of the `other` network's units that bring its tensors nearest to the `reference`.
 
-    names: Tensors that count: parameters, not statistics. start: where to begin; by default as it is.
+    names: Tensors that count: parameters, not statistics.
     """
     chosen = set(names)
     blocks = [block for block in symmetry.blocks if block.tensor in chosen]
     views = [(b, b.of(_plain(reference[b.tensor])), b.of(_plain(other[b.tensor]))) for b in blocks]
-    orders = list(start or identity(symmetry))
+    orders = list(identity(symmetry))
     around = {
         top: [view for view in views if any(symmetry.top(g) == top for g in view[0].groups if g is not None)]
         for top in symmetry.tops
     }
     rng = np.random.default_rng(key(seed, "weight matching"))
     before = _nearness(views, symmetry, orders)
-    for _ in range(passes):
+    for _ in range(_PASSES):
         for top in rng.permutation(list(around)):
             _improve(int(top), around[int(top)], symmetry, orders)
         now = _nearness(views, symmetry, orders)
