@@ -236,8 +236,8 @@ def _incomplete(name: str, entry: Entry, absent: Sequence[str], spare: Sequence[
     if missing == "drop":
         return told
     raise WeightsError(
-        f"Every parent must have the tensor '{name}', but it {told}.{_near(name, spare, ' there')} Say missing=copy to take it as it"
-        " is, or missing=drop to leave it out."
+        f"Every parent must have the tensor '{name}', but it {told}.{_near(name, spare, ' there')}"
+        " Say missing=copy to take it as it is, or missing=drop to leave it out."
     )
 
 

@@ -110,7 +110,8 @@ def _coefficients(recipe: Recipe, name: str) -> list[float]:
 def _module(recipe: Recipe, adapters: Sequence[Adapter], module: str, rank: int | None) -> _Cut:
     pairs = [adapter.pairs.get(module) for adapter in adapters]
     if METHODS[recipe.method].form != "coefficients":
-        return _from_whole(_merged(recipe, pairs, module), rank or 1)
+        u, s_R, v = torch.linalg.svd(_merged(recipe, pairs, module).double(), full_matrices=False)
+        return _halved(u, s_R, v, rank or 1)
     terms = [(p, c) for p, c in zip(pairs, _coefficients(recipe, module), strict=True) if p is not None]
     left_OR = torch.cat([c * p.scale * p.left_OR.double() for p, c in terms], dim=1)
     right_RI = torch.cat([p.right_RI.double() for p, _ in terms])
@@ -131,11 +132,6 @@ def _merged(recipe: Recipe, pairs: Sequence[Pair | None], module: str) -> torch.
     base = None if METHODS[recipe.method].base == "ignored" else zero_OI
     options = _options(recipe, module)
     return merged(recipe.method, deltas, base, name=module, seed=recipe.seed, compat=recipe.compat, **options)
-
-
-def _from_whole(delta_OI: torch.Tensor, rank: int) -> _Cut:
-    u, s_R, v = torch.linalg.svd(delta_OI.double(), full_matrices=False)
-    return _halved(u, s_R, v, rank)
 
 
 def _halved(u_OR: torch.Tensor, s_R: torch.Tensor, v_RI: torch.Tensor, rank: int) -> _Cut:
