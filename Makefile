@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: setup demo test lint types layers check clean
 
 setup: .venv/ready
-.venv/ready: pyproject.toml constraints.txt src/transfuse/fusing/_kernels.c
+.venv/ready: pyproject.toml constraints.txt src/transfuse/fusing/engine/_kernels.c
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@

@@ -32,6 +32,7 @@ from transfuse.fusing.alignment import aligning
 from transfuse.fusing.alignment.barrier import barrier
 from transfuse.fusing.alignment.repairing import mended
 from transfuse.reporting.values import cell
+from transfuse.training.averaging import copied
 from transfuse.training.losses import cross_entropy
 from transfuse.weights.interpolating import interpolate
 
@@ -73,7 +74,7 @@ def rows_of(name: str, network: str, task: Task, size: int, pair: int, steps: in
         started = time.monotonic()
         done = aligning.aligned(models, way, task, alphas=(0.0, 0.5, 1.0))
         took = round(time.monotonic() - started, 1)
-        others = {"as they are": aligning.state_of(b.network)} if way == "weights" else {}
+        others = {"as they are": copied(b.network)} if way == "weights" else {}
         for told, state in (*others.items(), (f"aligned by {way}", done.states["b"])):
             for mend in (False, True):
                 row = _between(a, state, done, task, mend)
@@ -89,7 +90,7 @@ def _row(name: str, network: str, pair: int, told: str, model: Model, task: Task
 
 def _between(a: Model, other: Any, done: Any, task: Task, mend: bool) -> dict[str, Any]:
     """Barrier on the line, and accuracy half-way."""
-    first = aligning.state_of(a.network)
+    first = copied(a.network)
 
     def mending(network: torch.nn.Module, alpha: float) -> None:
         mended(network, ((1 - alpha, first), (alpha, other)), done.symmetry, done.batches)

@@ -9,7 +9,8 @@ from transfuse.measuring.metrics import measure
 from transfuse.predicting.predict import activated, logits
 from transfuse.sources.references import find
 from transfuse.training.options import Fit
-from transfuse.transferring.fused_probe import fused_probe, joined
+from transfuse.transferring.feature_fusions import blocks_of, fuse_blocks
+from transfuse.transferring.fused_probe import joined
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def pair() -> list[Source]:
 @pytest.mark.parametrize("kind", ["single-label", "multi-label", "regression"])
 def test_a_fused_network_answers_as_its_head_was_fitted(pair: list[Source], tasks: dict[str, Task], kind: str) -> None:
     task = tasks[kind]
-    outcome = fused_probe(joined(pair, task, fit=Fit(), every=True), task)
+    outcome = fuse_blocks(blocks_of(joined(pair, task, fit=Fit(), every=True), task), "concat")
     items = task.splits["train"].items
     answers = activated(
         logits(outcome.network, items, outcome.preprocessing), kind, temperature=outcome.temperature,

@@ -12,8 +12,9 @@ from transfuse.predicting.predict import activated, logits
 from transfuse.sources.references import find
 from transfuse.tasks.tables.opening import open_table
 from transfuse.training.options import Fit
+from transfuse.transferring.feature_fusions import blocks_of, fuse_blocks
 from transfuse.transferring.fused_probe import Joined
-from transfuse.transferring.mixed_probe import COLUMNS, Seen, joined_columns, mixed_probe
+from transfuse.transferring.mixed_probe import COLUMNS, Seen, joined_columns
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def every(seen: list[Seen], task: Task) -> Joined:
 
 def test_the_network_answers_as_the_head_was_fitted(every: Joined, seen: list[Seen], task: Task) -> None:
     assert list(every.probes) == [COLUMNS, "words of note", "photo by test_resnet", f"note by {seen[1].source.name}"]
-    outcome, train = mixed_probe(every, task), task.splits["train"]
+    outcome, train = fuse_blocks(blocks_of(every, task), "concat"), task.splits["train"]
     raw_NC = logits(outcome.network, train.items, outcome.preprocessing)
     x_ND = np.concatenate([probe.x_ND for probe in every.probes.values()], 1)
     head = outcome.network.head

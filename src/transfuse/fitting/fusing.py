@@ -104,8 +104,8 @@ def more_fusions(
     return [*made, min(trained, key=lambda one: one.loss)] if trained else made
 
 
-def decide(made: Sequence[Fused], alone: Fused, task: Task, progress: Progress) -> None:
-    """Record what each fusion is worth out of fold against the best source alone, by paired differences."""
+def decide(made: Sequence[Fused], alone: Fused, task: Task, progress: Progress) -> list[Fused]:
+    """Record what each fusion is worth out of fold against the best source alone; those that are proven better."""
     gaps = {one.model.name: out_of_fold_gap(one, alone, task) for one in made}
     said = [in_words(name, alone.model.name, PRIMARY[task.kind], gap) for name, gap in gaps.items()]
     score = alone.outcome.facts["out_of_fold"][PRIMARY[task.kind]]
@@ -116,6 +116,7 @@ def decide(made: Sequence[Fused], alone: Fused, task: Task, progress: Progress) 
     )
     evidence = f"{alone.model.name}: {PRIMARY[task.kind]} {score:.4f}. {' '.join(said)} [out of fold]"
     progress.decide("Does fusing beat the best of its parts alone?", evidence, answer)
+    return [one for one in made if one.model.name in better]
 
 
 def out_of_fold_gap(one: Fused, other: Fused, task: Task) -> dict[str, float]:

@@ -58,7 +58,7 @@ def fuse_features(
     """
     started = time.monotonic()
     kinds = tuple(FUSIONS) if chosen("fusion of features", kind, ("all", *FUSIONS)) == "all" else (kind,)
-    task = data if isinstance(data, Task) else open_task(data, seed=seed, run=run)
+    task = open_task(data, seed=seed, run=run)
     found = list(told_apart(s if isinstance(s, Source) else find(s, trust_code=trust_code) for s in sources))
     progress, fit = Progress(), Fit(seed=seed)
     every, parts = _joined(found, task, fit, run, progress)
@@ -70,8 +70,7 @@ def fuse_features(
     methods = ["fused_probe" if one == "concat" else one for one in kinds]
     made = [_fused(every, method, parts, task, fit, run) for method in methods]
     best = min(alone, key=lambda one: one.loss)
-    fusing.decide(made, best, task, progress)
-    taken = _accepted(made, best, task, progress)
+    taken = _accepted(fusing.decide(made, best, task, progress), best, progress)
     candidates = {one.model.name: _candidate(one, parts, task, every.parted is not None) for one in (*alone, *made)}
     progress.candidates += candidates.values()
     return _proven(candidates[taken.model.name], progress, task, (found, kind, name, seed, started), run, command)
@@ -106,9 +105,8 @@ def _fused(found: Joined, method: str, parts: dict[str, Source], task: Task, fit
     return fusing.fused(found, method, list(used.values()), task, fit=fit, run=run, of=of)
 
 
-def _accepted(made: Sequence[Fused], alone: Fused, task: Task, progress: Progress) -> Fused:
+def _accepted(better: Sequence[Fused], alone: Fused, progress: Progress) -> Fused:
     """The fusion of the lowest loss among those that are proven better than the best part alone; else that part."""
-    better = [one for one in made if fusing.out_of_fold_gap(one, alone, task)["low"] > 0]
     if better:
         best = min(better, key=lambda one: one.loss)
         progress.notes.append(f"The fusion is kept: {best.model.name}.")

@@ -1,24 +1,20 @@
 """The part of `fit` that needs no gradient: which sources, each one's probe, and several of them together."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import transfuse
 from transfuse.core.errors import BudgetError
-from transfuse.core.nouns import Model, Source, Step, Task
-from transfuse.core.provenance import plain
+from transfuse.core.nouns import Model, Source, Task
 from transfuse.core.runs import Run
 from transfuse.fitting.candidates import Candidate, made, measured
 from transfuse.fitting.choosing import best
+from transfuse.fitting.fusing import fused
 from transfuse.fitting.progress import Progress
 from transfuse.ranking.rank import rank
 from transfuse.sources.texts.words import counts_words
 from transfuse.training.options import Fit
-from transfuse.transferring.fused_probe import Joined, fused_probe, joined
-from transfuse.transferring.outcome import Outcome
-from transfuse.transferring.transfer import as_model, described
+from transfuse.transferring.fused_probe import Joined, joined
 
 _PROBED = 4
 """Sources whose every example is extracted; more are ranked on parts of the examples first."""
@@ -75,16 +71,17 @@ def fuse(task: Task, run: Run, options: Mapping[str, Any], progress: Progress) -
         return
     progress.decide("Do several sources together know more?", f"Out of fold: {evidence}.", " + ".join(kept.probes))
     by_name = {probe.source.name: probe.source for probe in probes}
-    model, outcome = _fused(kept, [by_name[name] for name in kept.probes], task, fit, run)
+    used = [by_name[name] for name in kept.probes]
+    made_of = fused(kept, "fused_probe", used, task, fit=fit, run=run, of=" + ".join(kept.probes))
     candidate = measured(
-        model,
+        made_of.model,
         probes[0].source,
         task,
         method="fused_probe",
         options=options,
-        out_of_fold_NC=outcome.out_of_fold_NC,
+        out_of_fold_NC=made_of.outcome.out_of_fold_NC,
     )
-    progress.candidates.append(replace(candidate, parts=tuple(by_name[name] for name in kept.probes)))
+    progress.candidates.append(replace(candidate, parts=tuple(used)))
 
 
 def bought(found: Joined) -> str:
@@ -100,26 +97,11 @@ def fused_again(candidate: Candidate, task: Task, run: Run) -> Model:
     """The same sources side by side on another task's examples."""
     fit = _fit(candidate.options)
     found = joined(candidate.parts, task, fit=fit, run=run, every=True)
-    return _fused(found, candidate.parts, task, fit, run)[0]
+    return fused(found, "fused_probe", candidate.parts, task, fit=fit, run=run, of=" + ".join(found.probes)).model
 
 
 def _fit(options: Mapping[str, Any]) -> Fit:
     return Fit(**{name: options[name] for name in ("seed", "class_weights") if name in options})
-
-
-def _fused(found: Joined, sources: Sequence[Source], task: Task, fit: Fit, run: Run) -> tuple[Model, Outcome]:
-    started = time.monotonic()
-    outcome = fused_probe(found, task, fit=fit, run=run)
-    step = Step(
-        verb="fuse",
-        method="fused_probe",
-        options={"fit": plain(fit), "found": plain(outcome.facts)},
-        inputs=(*(described(source) for source in sources), described(task)),
-        digests={"task": task.digest},
-        seconds=round(time.monotonic() - started, 3),
-        version=transfuse.__version__,
-    )
-    return as_model(outcome, task, step, f"fused probe of {' + '.join(found.probes)}"), outcome
 
 
 def paying(found: Joined) -> Joined:

@@ -1,7 +1,6 @@
-"""Greedy soup: the average of the weights of several trainings from one start, as long as validation gains.
+"""Greedy soup (see `searching.greedy`): the mean of the weights of several trainings from one start.
 
-Wortsman et al., "Model soups", arXiv 2203.05482, recipe 1. Changed: a soup that only ties is not kept, because the
-single model is simpler.
+Wortsman et al., "Model soups", arXiv 2203.05482, recipe 1, by the score on the validation split.
 """
 
 import copy
@@ -17,17 +16,14 @@ from transfuse.evaluating.assessing import assess
 from transfuse.fitting.candidates import Candidate
 from transfuse.predicting.predict import logits
 from transfuse.probing.calibrating import temperature
+from transfuse.searching.greedy import greedy
 
 
 def souped(trained: Sequence[Candidate], task: Task) -> Candidate | None:
     """The soup of candidates that share source and method, best first; None when no second ingredient helps."""
     started = time.monotonic()
     ordered = sorted(trained, key=lambda c: c.score, reverse=True)
-    kept, best = [ordered[0]], ordered[0]
-    for candidate in ordered[1:]:
-        tried = _mixed([*kept, candidate], task)
-        if tried.score > best.score:
-            kept, best = [*kept, candidate], tried
+    kept, best = greedy(ordered, ordered[0], lambda parts: _mixed(parts, task), lambda mix: mix.score)
     if len(kept) < 2:
         return None
     step = replace(best.model.provenance, seconds=round(time.monotonic() - started, 3))

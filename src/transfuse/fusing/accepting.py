@@ -5,15 +5,52 @@ was not measured is a guess. The validation split decides; the test split, when 
 kept and for what it was compared with.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from transfuse.core.nouns import Model, Report, Section, Task
 from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import Assessment, assess, plain_row, split_of
 from transfuse.evaluating.compare import difference, in_words
-from transfuse.fusing.models import with_statistics
+from transfuse.fusing.statistics.batches import with_batch_statistics
 from transfuse.measuring.metrics import PRIMARY
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """Whether a fusion beats the best of what it was made of."""
+
+    best: str
+    kept: bool
+    rows: tuple[Mapping[str, Any], ...]
+    sentences: tuple[str, ...]
+    metrics: Mapping[str, Any]
+    """Of what is kept, on the split that was read last."""
+
+
+def proof(
+    judged: Mapping[str, Assessment],
+    tested_with: Callable[[str], Mapping[str, Assessment]],
+    *,
+    rival: str,
+    judge: str = "validation split",
+) -> Proof:
+    """`judged`: the `fusion` and its rivals; `tested_with`: from the best rival's name to both on the test split."""
+    best = best_of(judged)
+    splits = {"valid": judged, "test": tested_with(best)}
+    gaps = {split: difference(found["fusion"], found[best]) for split, found in splits.items() if found}
+    kept, named = gaps["valid"]["low"] > 0, ("The fusion", f"its best {rival} '{best}'", PRIMARY[judged[best].kind])
+    verdict = "The fusion is kept." if kept else f"The fusion is refused: what is saved is its best {rival}, '{best}'."
+    where = {"valid": judge, "test": "test split"}
+    last = "test" if "test" in gaps else "valid"
+    return Proof(
+        best=best,
+        kept=kept,
+        rows=tuple(plain_row(name, one, split=split) for split, found in splits.items() for name, one in found.items()),
+        sentences=(verdict, *(f"{in_words(*named, gap)} [{where[split]}]" for split, gap in gaps.items())),
+        metrics={last: splits[last]["fusion" if kept else best].all_measured()},
+    )
 
 
 def accepted(
@@ -22,30 +59,22 @@ def accepted(
     """What is kept, the report with the proof, whether that is the fusion, and on how many examples batch statistics
     were estimated anew (`anew`). Raises `UsageError` for a task of other classes."""
     split_of(task, "valid", model)
-    seen = with_statistics(model, task) if anew else 0
-    judged = {name: assess(one, task.splits["valid"], run=run) for name, one in (("fusion", model), *parents.items())}
-    best = best_of(judged)
-    gap = difference(judged["fusion"], judged[best])
-    kept = gap["low"] > 0
-    named = ("The fusion", f"its best parent '{best}'", PRIMARY[model.kind])
-    sentence = in_words(*named, gap) + " [validation split]"
-    verdict = "The fusion is kept." if kept else f"The fusion is refused: what is saved is its best parent, '{best}'."
-    chosen = model if kept else parents[best]
-    rows = [plain_row(name, found, split="valid") for name, found in judged.items()]
-    tested = _tested(task, {"fusion": model, best: parents[best]}, run)
-    rows += [plain_row(name, found, split="test") for name, found in tested.items()]
-    told_of_test = [in_words(*named, difference(tested["fusion"], tested[best])) + " [test split]"] if tested else []
-    measured = (tested or judged)["fusion" if kept else best]
+    seen = with_batch_statistics(model, task) if anew else 0
+    models = {"fusion": model, **parents}
+
+    def on(split: str, names: Iterable[str]) -> dict[str, Assessment]:
+        return {name: assess(models[name], task.splits[split], run=run) for name in names if split in task.splits}
+
+    found = proof(on("valid", models), lambda best: on("test", ("fusion", best)), rival="parent")
     told = replace(
         report,
-        columns=tuple(rows[0]),
-        rows=tuple(rows),
-        summary=(verdict, sentence, *told_of_test, *_anew(seen), *report.summary),
+        columns=tuple(found.rows[0]),
+        rows=found.rows,
+        summary=(*found.sentences, *_anew(seen), *report.summary),
         sections=(_fates(report), *report.sections),
         warnings=(*report.warnings, *task.warnings),
     )
-    metrics = {"test" if "test" in task.splits else "valid": measured.all_measured()}
-    return replace(chosen, metrics=metrics), told, kept, seen
+    return replace(models["fusion" if found.kept else found.best], metrics=found.metrics), told, found.kept, seen
 
 
 def best_of(judged: Mapping[str, Assessment]) -> str:
@@ -60,12 +89,6 @@ def best_of(judged: Mapping[str, Assessment]) -> str:
 
 def _anew(seen: int) -> list[str]:
     return [f"The statistics of batch normalisation were estimated anew on {seen} training examples."] if seen else []
-
-
-def _tested(task: Task, models: Mapping[str, Model], run: Run) -> dict[str, Assessment]:
-    if "test" not in task.splits:
-        return {}
-    return {name: assess(one, task.splits["test"], run=run) for name, one in models.items()}
 
 
 def _fates(report: Report) -> Section:

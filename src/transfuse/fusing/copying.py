@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transfuse.fusing.checkpoints import Checkpoint
+from transfuse.fusing.checkpoints import DOCUMENT, Checkpoint
 from transfuse.fusing.recipes import Recipe
+from transfuse.fusing.record import RECORD
 
 _SUFFIXES = (".json", ".txt", ".model", ".jinja", ".vocab", ".merges")
-_NOT = ("fusion.json", "report.json", "model.json")
+_NOT = (RECORD, "report.json", DOCUMENT)
 _LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 _LARGEST = 200 * 2**20
 

@@ -8,16 +8,17 @@ from typing import Any
 
 from transfuse.core.nouns import Report
 from transfuse.core.runs import Run
-from transfuse.fusing import engine, record
+from transfuse.fusing import record
 from transfuse.fusing.accepting import accepted
 from transfuse.fusing.alignment.aligning import Alignment
 from transfuse.fusing.alignment.parents import mend, recorded
+from transfuse.fusing.coefficients.tuning import Tuned
+from transfuse.fusing.engine import writing
 from transfuse.fusing.models import as_model
-from transfuse.fusing.pieces import digest_of
 from transfuse.fusing.recipes import Recipe
-from transfuse.fusing.tuning import Tuned
 from transfuse.predicting.folder import load
 from transfuse.weights.headers import read_header
+from transfuse.weights.pieces import digests_of
 
 
 def as_saved(
@@ -34,7 +35,7 @@ def as_saved(
     run: Run,
 ) -> Report:
     """Save the Model in `work/saved`. `models` are the parents' paths; `found` is the task to judge by, if any."""
-    model, parents = as_model(recipe, work / "result" / engine.SINGLE, models, seconds=seconds, trust_code=trust_code)
+    model, parents = as_model(recipe, work / "result" / writing.SINGLE, models, seconds=seconds, trust_code=trust_code)
     kept = True
     if alignment is not None:
         stored = {"parents": record.as_stored(written["parents"])}  # what was merged was in another order
@@ -60,8 +61,6 @@ def as_saved(
 
 def _with_result(written: Mapping[str, Any], result: Path) -> dict[str, Any]:
     """The record with the digests of the tensors as they were saved: batch statistics may have changed."""
-    entries = read_header(result / engine.SINGLE)
-    saved = {name: digest_of(entry) for name, entry in entries.items()}
-    told_before = written["tensors"]
-    tensors = {name: {**told_before.get(name, {"fate": "copied", "why": ""}), "digest": d} for name, d in saved.items()}
+    told, saved = written["tensors"], digests_of(read_header(result / writing.SINGLE))
+    tensors = {name: {**told.get(name, {"fate": "copied", "why": ""}), "digest": d} for name, d in saved.items()}
     return {**written, "tensors": tensors}

@@ -1,11 +1,12 @@
 """The door of the room: checkpoints to one checkpoint, saved Models to one saved Model, safely and with a record.
 
-Weights are merged here; predictions in `ensembling.py`; coefficients are searched in `tuning.py`.
+Weights are merged here; predictions in `outputs/`; coefficients are searched in `coefficients/`.
 """
 
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,14 @@ from transfuse.core.errors import UsageError, WeightsError
 from transfuse.core.nouns import Report
 from transfuse.core.runs import Run
 from transfuse.core.tables import chosen
-from transfuse.fusing import engine, record
+from transfuse.fusing import record
 from transfuse.fusing.coefficients.methods import SEARCHES
 from transfuse.fusing.copying import copy_beside
+from transfuse.fusing.engine import writing
+from transfuse.fusing.engine.journal import Finished
 from transfuse.fusing.inputs.opening import all_adapters, with_vocabulary
 from transfuse.fusing.outputs.methods import METHODS as OUTPUTS
-from transfuse.fusing.placing import alone, require_free
+from transfuse.fusing.placing import alone, require_free, workplace
 from transfuse.fusing.planning import Missing
 from transfuse.fusing.preflight import GREEDY_SOUP, Order, preflight, recipe_from, report_of
 from transfuse.fusing.recipes import Recipe
@@ -27,7 +30,7 @@ from transfuse.fusing.weights.methods import METHODS, Compat
 from transfuse.reporting.files import save_report
 
 if TYPE_CHECKING:
-    from transfuse.fusing.tuning import Tuned
+    from transfuse.fusing.coefficients.tuning import Tuned
 
 SHARD = 5_000_000_000
 """Bytes of the largest file of the result."""
@@ -96,12 +99,13 @@ def fuse(
         UsageError, UnknownName, WeightsError, StorageError, BudgetError: See their docstrings.
     """
     if recipe is None and method in OUTPUTS:
-        of_weights = {
+        _require_none(method, {
             "base": base, "statistics": statistics, "dtype": dtype, "compat": compat, "search": search,
             "tokenizer": tokenizer, "rank": rank, "align": align != "none",
-        }  # fmt: skip
-        _require_none(method, of_weights)
-        return _ensembled(
+        })  # fmt: skip
+        from transfuse.fusing.outputs.ensembling import ensembled
+
+        return ensembled(
             parents, out=out, method=method, on=on, options=options, seed=seed, replace=replace,
             trust_code=trust_code, run=run, command=command,
         )  # fmt: skip
@@ -115,10 +119,8 @@ def fuse(
     if rank is not None:
         raise UsageError("`rank` must go with adapters that are merged without a base, but the parents are weights.")
     read, on = _on_examples(read, on, out, align=align, replaced=replace, trust_code=trust_code, run=run)
-    known: dict[str, Any] = {
-        "missing": missing, "force": force, "threads": threads, "command": command, "trust_code": trust_code
-    }  # fmt: skip
-    order = preflight(read, on, **known)
+    look = partial(preflight, missing=missing, threads=threads, command=command, trust_code=trust_code)
+    order = look(read, on, force=force)
     if out is None:
         return report_of(order)
     folder = Path(out)
@@ -126,14 +128,8 @@ def fuse(
     with alone(folder):
         found = None if on is None else _tuned(order, on, search, trials, missing, trust_code, run)
         if found is not None and found.recipe is not read:
-            order = preflight(found.recipe, on, **{**known, "force": True})
+            order = look(found.recipe, on, force=True)
         return _carried_out(order, folder, found=found, shard_bytes=shard_bytes, trust_code=trust_code, run=run)
-
-
-def _ensembled(parents: Sequence[str | Path], **known: Any) -> Report:
-    from transfuse.fusing.ensembling import ensembled
-
-    return ensembled(parents, **known)
 
 
 def _on_examples(
@@ -154,7 +150,7 @@ def _on_examples(
 def _tuned(
     order: Order, on: Any, search: str | None, trials: int | None, missing: Missing, trust_code: bool, run: Run
 ) -> "Tuned":
-    from transfuse.fusing.tuning import tuned
+    from transfuse.fusing.coefficients.tuning import tuned
 
     return tuned(
         order.recipe, order.checkpoints, on, search=search, trials=trials, missing=missing, trust_code=trust_code,
@@ -194,19 +190,8 @@ def _carried_out(
     order: Order, folder: Path, *, found: "Tuned | None", shard_bytes: int, trust_code: bool, run: Run
 ) -> Report:
     """Merge into a hidden folder beside the target, finish there, and put it in place."""
-    started = time.monotonic()
-    target = folder.resolve()
-    work = target.parent / f".{target.name}.fusing"
-    identity = record.identity_of(order.recipe, order.plan, order.checkpoints)
-    before = record.stamps(order.checkpoints)
-    limit = shard_bytes if not order.models else sum(w.nbytes for w in order.plan.works) + 1
-    with atomic.explained(folder):
-        results, resumed = engine.carried_out(
-            order.recipe, order.plan, work, identity=identity, threads=order.threads, shard_bytes=limit, run=run
-        )
-    if record.stamps(order.checkpoints) != before:
-        shutil.rmtree(work, ignore_errors=True)
-        raise WeightsError("A parent was changed while it was read, so the result was thrown away. Run it again.")
+    started, work = time.monotonic(), workplace(folder)
+    results, resumed = _merged(order, folder, work, shard_bytes, run)
     lines = [f"Written to {folder}; seed {order.recipe.seed}, definitions as {order.recipe.compat}."]
     lines += [f"{resumed} tensors were taken over from a run that was stopped."] if resumed else []
     report = report_of(order, lines)
@@ -222,14 +207,29 @@ def _carried_out(
         result = work / "saved"
     else:
         _beside(order, result, report, written)
-    atomic.put_folder(result, target)
+    atomic.put_folder(result, folder.resolve())
     shutil.rmtree(work, ignore_errors=True)
     return report
 
 
+def _merged(order: Order, folder: Path, work: Path, shard_bytes: int, run: Run) -> tuple[dict[str, Finished], int]:
+    """The tensors, written; a saved Model's into one file. What a changing parent gave is thrown away."""
+    identity = record.identity_of(order.recipe, order.plan, order.checkpoints)
+    before = record.stamps(order.checkpoints)
+    limit = shard_bytes if not order.models else sum(w.nbytes for w in order.plan.works) + 1
+    with atomic.explained(folder):
+        found = writing.carried_out(
+            order.recipe, order.plan, work, identity=identity, threads=order.threads, shard_bytes=limit, run=run
+        )
+    if record.stamps(order.checkpoints) != before:
+        shutil.rmtree(work, ignore_errors=True)
+        raise WeightsError("A parent was changed while it was read, so the result was thrown away. Run it again.")
+    return found
+
+
 def _beside(order: Order, result: Path, report: Report, written: Mapping[str, Any]) -> None:
     """Configuration, record and report beside the weights."""
-    origin = order.recipe.files_from or order.recipe.base or order.recipe.paths[0]
+    origin = order.recipe.origin
     if origin not in order.checkpoints:
         raise UsageError(f"`tokenizer_source` must be one of the parents, but is '{origin}'.")
     copy_beside(order.recipe, order.checkpoints[origin], result)

@@ -13,8 +13,9 @@ from statistics import median
 import numpy as np
 
 from transfuse.core.errors import WeightsError
-from transfuse.fusing.pieces import Files, Stream, floats
-from transfuse.fusing.planning import Plan, Work
+from transfuse.fusing.planning import Plan
+from transfuse.weights.headers import Entry
+from transfuse.weights.pieces import Files, Stream, floats
 
 UNRELATED, DOUBTFUL = 0.2, 0.7
 """Median cosines below which parents are refused, and below which that is worth a warning."""
@@ -39,12 +40,10 @@ def kinships(plan: Plan, names: Sequence[str], base: str | None) -> list[Kinship
     works = [w for w in plan.works if w.fate == "merged" and len(w.entries) == len(names)]
     matrices = [w for w in works if len(w.shape) >= 2] or works
     chosen = sorted(matrices, key=lambda w: -w.nbytes)[:_TENSORS]
-    files = Files()
-    try:
-        samples = [[_sample(w, i, files) for w in chosen] for i in range(len(names))]
-        rooted = [_sample(w, -1, files) for w in chosen] if base and all(w.base for w in chosen) else None
-    finally:
-        files.close()
+    with Files() as files:
+        samples = [[_sample(w.entries[i], files) for w in chosen] for i in range(len(names))]
+        bases = [w.base for w in chosen if w.base is not None]
+        rooted = [_sample(entry, files) for entry in bases] if base and len(bases) == len(chosen) else None
     if not chosen:
         return []
     if rooted is not None and base is not None:
@@ -53,9 +52,7 @@ def kinships(plan: Plan, names: Sequence[str], base: str | None) -> list[Kinship
     return [_compared(names[i], names[j], samples[i], samples[j]) for i, j in pairs]
 
 
-def _sample(work: Work, parent: int, files: Files) -> np.ndarray:
-    entry = work.base if parent < 0 else work.entries[parent]
-    assert entry is not None
+def _sample(entry: Entry, files: Files) -> np.ndarray:
     stream = Stream(entry, files)
     windows = [(0, entry.count)]
     if entry.count > _WINDOWS * _WINDOW:

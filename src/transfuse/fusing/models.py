@@ -1,29 +1,21 @@
 """Saved Models as parents: the result is a saved Model again, with all parents in its provenance."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import transfuse
 from transfuse.core.errors import WeightsError
-from transfuse.core.nouns import Model, Step, Task
+from transfuse.core.nouns import Model, Step
 from transfuse.core.provenance import plain
-from transfuse.core.randomness import key
-from transfuse.fusing.alignment.repairing import batch_norms, estimated_anew
-from transfuse.fusing.checkpoints import Checkpoint
-from transfuse.fusing.pieces import digest_of
 from transfuse.fusing.recipes import Recipe
 from transfuse.predicting.folder import load, read_document
-from transfuse.sources import inputs
 from transfuse.weights.files import read_tensors
 from transfuse.weights.matching import load_into
 
 _SAME = ("modality", "kind", "classes", "builder", "head", "preprocessing", "target_scale")
-_STATISTICS = ("running_mean", "running_var")
 _LABELS = {"target_scale": "scale of targets", "builder": "network", "classes": "list of classes"}
 
 
@@ -68,31 +60,3 @@ def as_model(
 def load_digest(folder: Path) -> str:
     """The digest of a saved Model's weights, as its document tells it."""
     return str(read_document(folder)["digest"])
-
-
-def same_statistics(checkpoints: Iterable[Checkpoint]) -> bool:
-    """Whether all parents have the same running statistics, to the bit: they were trained with these frozen.
-
-    The result belongs to them then, as its parents do; others would be new to its weights.
-    """
-    found = []
-    for checkpoint in checkpoints:
-        entries = [e for name, e in sorted(checkpoint.entries.items()) if name.endswith(_STATISTICS)]
-        found.append([digest_of(e) for e in entries])
-    return all(digests == found[0] for digests in found)
-
-
-def with_statistics(model: Model, task: Task, batches: int = 100) -> int:
-    """Estimate the running statistics of batch normalisation anew on training examples; how many examples were seen.
-
-    Averaged weights shift and shrink activations, to which averaged statistics do not belong: Izmailov et al.,
-    arXiv 1803.05407, and Jordan et al., "REPAIR", arXiv 2211.08403. The mean over batches is taken, all alike.
-    """
-    if not batch_norms(model.network):
-        return 0
-    given = task.splits["train"].items
-    order = np.random.default_rng(key(task.seed, "batch statistics")).permutation(len(given))
-    items = [given[int(i)] for i in order]  # in their order batches would hold one class each, and vary too little
-    chosen = inputs.blocks(items, model.preprocessing, 64)[:batches]
-    prepared = (inputs.tensor_of([items[int(i)] for i in rows], model.preprocessing) for rows in chosen)
-    return estimated_anew(model.network, prepared)

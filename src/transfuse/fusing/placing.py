@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from transfuse.core import atomic
 from transfuse.core.errors import StorageError, UsageError
 from transfuse.fusing import record
+from transfuse.fusing.checkpoints import DOCUMENT
 
 
 def require_free(folder: Path, parents: Iterable[Path], needed: int, replace: bool) -> None:
@@ -19,12 +20,7 @@ def require_free(folder: Path, parents: Iterable[Path], needed: int, replace: bo
         parent = path.resolve()
         if target == parent or target in parent.parents or parent in target.parents:
             raise UsageError(f"`out` must be another folder than its parents, but is '{folder}'. Choose a new one.")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        ours = (folder / record.RECORD).is_file() or (folder / "model.json").is_file()
-        if not (replace and ours):
-            raise UsageError(
-                f"'{folder}' must be new, but exists. Choose another, or replace an older result (replace)."
-            )
+    require_new(folder, replace)
     atomic.require_writable(folder)
     free = shutil.disk_usage(target.parent).free
     if free < needed:
@@ -34,11 +30,23 @@ def require_free(folder: Path, parents: Iterable[Path], needed: int, replace: bo
         )
 
 
+def require_new(folder: Path, replace: bool) -> None:
+    """Raise `UsageError` for a folder that holds something, but an older result of ours that may be replaced."""
+    ours = (folder / record.RECORD).is_file() or (folder / DOCUMENT).is_file()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not (replace and ours):
+        raise UsageError(f"'{folder}' must be new, but exists. Choose another, or replace an older result (replace).")
+
+
+def workplace(folder: Path) -> Path:
+    """The hidden folder beside a result in which it is made, and which a killed run leaves for the next."""
+    target = folder.resolve()
+    return target.parent / f".{target.name}.fusing"
+
+
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Only one run writes into a folder."""
-    target = folder.resolve()
-    lock = FileLock(target.parent / f".{target.name}.fusing.lock")
+    lock = FileLock(f"{workplace(folder)}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -3,7 +3,7 @@
 import difflib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -35,6 +35,11 @@ class Work:
     base: Entry | None = None
     statistics: tuple[Entry, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def operands(self) -> tuple[Entry, ...]:
+        """The tensor of every parent, and of the base last when there is one."""
+        return (*self.entries, *([self.base] if self.base else []))
 
     @property
     def nbytes(self) -> int:
@@ -78,7 +83,7 @@ def planned(
     works: dict[str, Work] = {}
     dropped: dict[str, str] = {}
     for place in _places(recipe, checkpoints):
-        parents = _parents(recipe, place.piece)
+        parents = parents_of(recipe, place.piece)
         require_parents(recipe.method, len(parents), recipe.base is not None)
         for name, inner in _names(place, checkpoints[parents[0].path].entries):
             work = _work(recipe, place, parents, (name, inner), checkpoints, statistics, missing)
@@ -109,7 +114,7 @@ def _places(recipe: Recipe, checkpoints: Mapping[str, Checkpoint]) -> list[_Plac
     return found
 
 
-def _parents(recipe: Recipe, piece: Slice) -> list[Part]:
+def parents_of(recipe: Recipe, piece: Slice) -> list[Part]:
     """The parts that are merged: without the base, or, where the method departs from the base, with it first."""
     base = METHODS[recipe.method].base
     if recipe.base is None or base == "ignored":
@@ -172,7 +177,7 @@ def _work(
     base = _base_entry(recipe, place, target, parents, checkpoints)
     first = base if base is not None else entries[0]
     absent = [part.path for part, entry in zip(parents, inputs, strict=True) if entry is None]
-    if recipe.base and METHODS[recipe.method].base in ("required", "optional") and base is None:
+    if recipe.base and METHODS[recipe.method].based and base is None:
         absent.append(recipe.base)
     if not entries[0].dtype.floating:
         return _copied(name, first, "holds whole numbers, which are not averaged")
@@ -200,19 +205,13 @@ def _base_entry(
     parents: Sequence[Part],
     checkpoints: Mapping[str, Checkpoint],
 ) -> Entry | None:
-    if recipe.base is None or METHODS[recipe.method].base not in ("required", "optional"):
+    if recipe.base is None or not METHODS[recipe.method].based:
         return None
     own = next((part for part in place.piece.parts if part.path == recipe.base), parents[0])
     return checkpoints[recipe.base].entries.get(_within(*target, own, place))
 
 
-def _options(
-    recipe: Recipe,
-    place: _Place,
-    parents: Sequence[Part],
-    name: str,
-    inner: int | None,
-) -> dict[str, Any]:
+def _options(recipe: Recipe, place: _Place, parents: Sequence[Part], name: str, inner: int | None) -> dict[str, Any]:
     count = place.depth
     depth = (0.0 if _FIRST.search(name) else 1.0) if inner is None else (inner / (count - 1) if count > 1 else 1.0)
     return settled(
@@ -236,11 +235,9 @@ def _incomplete(name: str, entry: Entry, absent: Sequence[str], spare: Sequence[
         return _copied(name, entry, told)
     if missing == "drop":
         return told
-    near = difflib.get_close_matches(name, spare, n=1, cutoff=0.7)
-    hint = f" Did you mean '{near[0]}' there?" if near else ""
     raise WeightsError(
-        f"Every parent must have the tensor '{name}', but it {told}.{hint} Say missing=copy to take it as it is, or"
-        " missing=drop to leave it out."
+        f"Every parent must have the tensor '{name}', but it {told}.{_near(name, spare, ' there')}"
+        " Say missing=copy to take it as it is, or missing=drop to leave it out."
     )
 
 
@@ -260,14 +257,17 @@ def _strangers(
             if name not in works and name not in checkpoints[parents[0].path].entries:
                 whole = not checkpoints[part.path].entries[name].dtype.floating  # a counter, or positions
                 if missing == "refuse" and not whole:
-                    near = difflib.get_close_matches(name, works, n=1, cutoff=0.7)
-                    hint = f" Did you mean '{near[0]}'?" if near else ""
                     raise WeightsError(
-                        f"'{part.path}' has the tensor '{name}', which '{parents[0].path}' lacks.{hint} Say"
-                        " missing=drop to leave it out."
+                        f"'{part.path}' has the tensor '{name}', which '{parents[0].path}' lacks.{_near(name, works)}"
+                        " Say missing=drop to leave it out."
                     )
                 found[name] = f"only in {part.path}"
     return found
+
+
+def _near(name: str, known: Iterable[str], where: str = "") -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    return f" Did you mean '{near[0]}'{where}?" if near else ""
 
 
 def _require_shape(name: str, entries: Sequence[Entry]) -> None:
@@ -276,13 +276,9 @@ def _require_shape(name: str, entries: Sequence[Entry]) -> None:
         return
     rows = {shape[1:] for shape in shapes}
     words = len(rows) == 1 and re.search(r"embed|wte|lm_head|vocab", name, re.IGNORECASE)
-    hint = (
-        " The vocabularies differ: unite them (--tokenizer union), which wants a tokenizer.json in every folder."
-        if words
-        else ""
-    )
+    hint = " The vocabularies differ: unite them (--tokenizer union), which wants a tokenizer.json in every folder."
     told = " and ".join(spoken_shape(shape) for shape in shapes)
-    raise WeightsError(f"'{name}' must have one shape in all parents, but has {told}.{hint}")
+    raise WeightsError(f"'{name}' must have one shape in all parents, but has {told}.{hint if words else ''}")
 
 
 def _common(types: Sequence[Dtype]) -> Dtype:

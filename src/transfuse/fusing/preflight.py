@@ -13,7 +13,7 @@ from transfuse.fusing.checkpoints import Checkpoint, open_checkpoint
 from transfuse.fusing.inputs.opening import open_parents
 from transfuse.fusing.kinship import Kinship, kinships, require_related
 from transfuse.fusing.outputs.methods import METHODS as OUTPUTS
-from transfuse.fusing.planning import Missing, Plan, planned
+from transfuse.fusing.planning import Missing, Plan, parents_of, planned
 from transfuse.fusing.recipes import Recipe, read_recipe, recipe_of
 from transfuse.fusing.telling import needs, told
 from transfuse.fusing.weights.methods import METHODS
@@ -38,7 +38,7 @@ class Order:
     @property
     def models(self) -> tuple[str, ...]:
         """Parents (the base not among them) when all of them are saved Models."""
-        paths = tuple(dict.fromkeys(part.path for piece in self.recipe.slices for part in piece.parts))
+        paths = tuple(dict.fromkeys(part.path for part in self.recipe.parts))
         return paths if all(self.checkpoints[path].document is not None for path in paths) else ()
 
 
@@ -51,6 +51,7 @@ def recipe_from(
     statistics: Sequence[str | Path],
     **known: Any,
 ) -> Recipe:
+    """The recipe of a file, or of plain arguments. Raises `UsageError` for both, or neither."""
     if recipe is None:
         if not parents:
             raise UsageError("`fuse` must be given parents, or a recipe, but has neither.")
@@ -69,19 +70,10 @@ def preflight(
     """Everything that can be known from headers and samples, before anything is written."""
     chosen("way with missing tensors", missing, ("refuse", "copy", "drop"))
     checkpoints = open_parents(recipe)
-    parts = [part for piece in recipe.slices for part in piece.parts]
-    given = {part.statistics for part in parts if part.statistics}
-    wanted = METHODS[recipe.method].statistics
-    if wanted and len(given) == 0:
-        raise UsageError(
-            f"`{recipe.method}` must be given `statistics` ({wanted}), one file for each parent, or saved Models with"
-            " `on` (and `out`), on whose training examples they are computed."
-        )
+    statistics = _statistics(recipe)
     documents = {path: c.document for path, c in checkpoints.items() if c.document is not None}
     if len(documents) == len(checkpoints):
-        from transfuse.fusing.models import (
-            require_alike,
-        )  # networks, data and metrics: seconds that bare files need not
+        from transfuse.fusing.models import require_alike  # loads networks: seconds that bare files need not
 
         require_alike(documents)
     alignment = None
@@ -89,14 +81,10 @@ def preflight(
         from transfuse.fusing.alignment.parents import aligned_parents
 
         checkpoints, alignment = aligned_parents(recipe, checkpoints, on, trust_code=trust_code)
-    plan = planned(recipe, checkpoints, {path: open_checkpoint(path) for path in given}, missing=missing)
-    related: list[Kinship] = []
-    if len(recipe.slices) == 1 and len(parts) + (recipe.base is not None) > 1:
-        count = max((len(work.entries) for work in plan.works if work.fate == "merged"), default=0)
-        names = _named(recipe, count)
-        related = kinships(plan, names, recipe.base)
-        if not force and alignment is None and METHODS[recipe.method].most != 1:
-            require_related(related)
+    plan = planned(recipe, checkpoints, statistics, missing=missing)
+    related = _related(recipe, plan)
+    if not force and alignment is None and METHODS[recipe.method].most != 1:
+        require_related(related)
     used = threads or min(os.cpu_count() or 1, 8)
     needed = needs(recipe, plan, checkpoints, used)
     order = Order(
@@ -108,17 +96,29 @@ def preflight(
     return order
 
 
-def _named(recipe: Recipe, count: int) -> list[str]:
-    """The parents in the plan's order."""
-    paths = [part.path for part in recipe.slices[0].parts]
-    kind = METHODS[recipe.method].base
-    if recipe.base is not None and kind != "ignored":
-        paths = [path for path in paths if path != recipe.base]
-        paths = [recipe.base, *paths] if kind == "parent" else paths
-    return paths[:count]
+def _statistics(recipe: Recipe) -> dict[str, Checkpoint]:
+    """What the method wants to know of every parent, by the path of its file."""
+    wanted = METHODS[recipe.method].statistics
+    given = {part.statistics for part in recipe.parts if part.statistics}
+    if wanted and not given:
+        raise UsageError(
+            f"`{recipe.method}` must be given `statistics` ({wanted}), one file for each parent, or saved Models with"
+            " `on` (and `out`), on whose training examples they are computed."
+        )
+    return {path: open_checkpoint(path) for path in given}
+
+
+def _related(recipe: Recipe, plan: Plan) -> list[Kinship]:
+    """How the parents of a whole network are related, two or more with the base."""
+    if len(recipe.slices) > 1 or len(recipe.parts) + (recipe.base is not None) < 2:
+        return []
+    count = max((len(work.entries) for work in plan.works if work.fate == "merged"), default=0)
+    names = [part.path for part in parents_of(recipe, recipe.slices[0])]
+    return kinships(plan, names[:count], recipe.base)
 
 
 def report_of(order: Order, found: Sequence[str] = ()) -> Report:
+    """What was seen, and `found` sentences about what was done."""
     report = told(order.recipe, order.plan, order.related, order.needed, found=found, command=order.command)
     if order.alignment is None:
         return report

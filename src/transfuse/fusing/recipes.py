@@ -16,7 +16,7 @@ import yaml
 from transfuse.core.errors import UsageError
 from transfuse.core.tables import chosen, unknown
 from transfuse.fusing.weights.methods import METHODS, Compat
-from transfuse.fusing.weights.options import own_options
+from transfuse.fusing.weights.options import own_options, per_parent, require_known
 
 _TOP = (
     "merge_method", "models", "slices", "base_model", "parameters", "dtype", "out_dtype", "tokenizer_source",
@@ -84,10 +84,20 @@ class Recipe:
     """What of the recipe has no effect."""
 
     @property
+    def parts(self) -> tuple[Part, ...]:
+        """Of all slices."""
+        return tuple(part for piece in self.slices for part in piece.parts)
+
+    @property
     def paths(self) -> tuple[str, ...]:
         """Every parent once, in order, and the base."""
-        found = [part.path for piece in self.slices for part in piece.parts]
+        found = [part.path for part in self.parts]
         return tuple(dict.fromkeys([*found, *([self.base] if self.base else [])]))
+
+    @property
+    def origin(self) -> str:
+        """Whose configuration and tokenizer go with the result."""
+        return self.files_from or self.base or self.paths[0]
 
 
 def recipe_of(
@@ -121,8 +131,6 @@ def recipe_of(
 
 
 def _for_each(method: str, name: str, value: Any) -> bool:
-    from transfuse.fusing.weights.options import per_parent, require_known
-
     require_known(method, [name])
     plain_list = isinstance(value, list | tuple) and not any(isinstance(item, Mapping) for item in value)
     return plain_list and per_parent(method, name)

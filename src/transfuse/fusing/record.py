@@ -10,12 +10,12 @@ from transfuse.core import atomic, digests
 from transfuse.core.errors import ModelError
 from transfuse.core.provenance import plain
 from transfuse.fusing.checkpoints import Checkpoint, open_checkpoint
+from transfuse.fusing.engine.journal import Finished
 from transfuse.fusing.inputs.opening import parents_again
-from transfuse.fusing.journal import Finished
-from transfuse.fusing.pieces import digest_of
 from transfuse.fusing.planning import Plan
 from transfuse.fusing.recipes import Recipe
 from transfuse.weights.headers import Entry, read_header
+from transfuse.weights.pieces import digest_of, digests_of
 
 RECORD, SCHEMA = "fusion.json", 2
 
@@ -36,17 +36,25 @@ def document(
     recipe: Recipe, plan: Plan, checkpoints: Mapping[str, Checkpoint], results: Mapping[str, Finished]
 ) -> dict[str, Any]:
     """What is written: digests of every tensor of the result, and of every parent's tensors that went into it."""
-    return {
-        "schema": SCHEMA,
-        "transfuse": transfuse.__version__,
-        "recipe": plain(recipe),
-        "parents": _inputs(plan, checkpoints, results),
-        "tensors": {
-            work.name: {"fate": work.fate, "why": work.reason, "digest": results[work.name].digest}
-            for work in plan.works
-        },
-        "dropped": dict(plan.dropped),
+    tensors = {
+        work.name: {"fate": work.fate, "why": work.reason, "digest": results[work.name].digest} for work in plan.works
     }
+    return _whole(recipe, _inputs(plan, checkpoints, results), tensors, dict(plan.dropped))
+
+
+def of_file(
+    recipe: Recipe | Mapping[str, Any], file: Path, parents: Mapping[str, Mapping[str, str]], fate: str, why: str
+) -> dict[str, Any]:
+    """The record of a result that one file holds, of whose tensors all had one fate."""
+    made = {name: {"fate": fate, "why": why, "digest": d} for name, d in digests_of(read_header(file)).items()}
+    return _whole(recipe, parents, made, {})
+
+
+def _whole(recipe: Any, parents: Any, tensors: Any, dropped: Any) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA, "transfuse": transfuse.__version__, "recipe": plain(recipe), "parents": plain(parents),
+        "tensors": tensors, "dropped": dropped,
+    }  # fmt: skip
 
 
 def write(folder: Path, document: Mapping[str, Any]) -> None:
@@ -60,8 +68,7 @@ def _inputs(
     """By path and tensor the digest of what was read."""
     read: dict[tuple[Path | None, str], str] = {}
     for work in plan.works:
-        entries = (*work.entries, *([work.base] if work.base else []))
-        read |= {(e.path, e.name): d for e, d in zip(entries, results[work.name].inputs, strict=True)}
+        read |= {(e.path, e.name): d for e, d in zip(work.operands, results[work.name].inputs, strict=True)}
     return {
         path: {name: read[e.path, name] for name, e in checkpoint.entries.items() if (e.path, name) in read}
         for path, checkpoint in checkpoints.items()
@@ -121,15 +128,3 @@ def _changed(entries: Mapping[str, Entry], digests: Mapping[str, str]) -> list[s
 def changes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Every change as one line."""
     return [f"{row['what']} '{row['path']}': {change}" for row in rows for change in row["changed"]]
-
-
-def of_file(recipe: Recipe, file: Path, parents: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """The record of a result that one file holds, every tensor of which was made by the recipe."""
-    made = {
-        name: {"fate": "merged", "why": recipe.method, "digest": digest_of(entry)}
-        for name, entry in read_header(file).items()
-    }
-    return {
-        "schema": SCHEMA, "transfuse": transfuse.__version__, "recipe": plain(recipe), "parents": plain(parents),
-        "tensors": made, "dropped": {},
-    }  # fmt: skip

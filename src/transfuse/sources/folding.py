@@ -114,10 +114,6 @@ def _pairs(network: nn.Module, sample_Bchw: torch.Tensor) -> list[_Pair]:
     return [pair for pair in found if calls[pair.convolution] == calls[pair.norm] == 1]
 
 
-def _has_statistics(module: nn.Module) -> bool:
-    return type(module) in (nn.BatchNorm2d, BatchNormAct2d) and module.running_mean is not None
-
-
 def _output(network: nn.Module, sample_Bchw: torch.Tensor) -> Any:
     modes = {module: module.training for module in network.modules()}
     try:

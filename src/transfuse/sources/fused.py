@@ -15,9 +15,8 @@ from transfuse.core.digests import of_value
 from transfuse.core.errors import UsageError
 from transfuse.core.nouns import AnyPreprocessing, Preprocessing, SoundPreprocessing
 from transfuse.core.provenance import plain
-from transfuse.sources import bodies
 from transfuse.sources.images import preprocessing
-from transfuse.sources.opening import Opened
+from transfuse.sources.opening import Opened, side_by_side
 
 _LUMINANCE = (0.299, 0.587, 0.114)
 
@@ -80,25 +79,19 @@ def fused(parts: Sequence[Opened]) -> Opened:
     largest = max(pictures, key=lambda p: (p.channels, p.size[0] * p.size[1]))
     if len({(p.fit, p.crop_share) for p in pictures}) > 1:
         raise UsageError("Sources to be fused must all squash pictures or all crop them alike, but these differ.")
-    body = FusedBody([part.body for part in parts], [View(largest, p) for p in pictures]).eval()
+    body = FusedBody([part.body for part in parts], [View(largest, p) for p in pictures])
     described = [
         {"builder": part.source.builder, "preprocessing": plain(picture)}
         for part, picture in zip(parts, pictures, strict=True)
     ]
-    source = replace(
-        parts[0].source,
-        reference=" + ".join(part.source.reference for part in parts),
-        name=" + ".join(part.source.name for part in parts),
+    return side_by_side(
+        parts,
+        body,
         origin="fused",
         builder={"fused": {"parts": described, "preprocessing": plain(largest)}},
-        weights=None,
         preprocessing=_shown(parts, replace(largest, known=all(p.known for p in pictures))),
-        licence="; ".join(dict.fromkeys(part.source.licence for part in parts)),
         digest=of_value(["fused", [[part.source.digest, plain(part.source.preprocessing)] for part in parts]]),
-        parameters=sum(p.numel() for p in body.parameters()),
     )
-    size = bodies.feature_size(body, source.preprocessing)
-    return Opened(source=source, body=body, source_head=None, match=None, depths=(), feature_size=size)
 
 
 def _picture(preprocessing: AnyPreprocessing) -> Preprocessing:

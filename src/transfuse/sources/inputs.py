@@ -8,7 +8,7 @@ Letters: B examples of a batch, c channels, h w pixels, T tokens, K columns.
 """
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,12 @@ def blocks(items: Sequence[Any], preprocessing: AnyPreprocessing, batch_size: in
     Every example is in exactly one block; int64 each.
     """
     return _of(preprocessing).blocks(items, preprocessing, batch_size)
+
+
+def batches(items: Sequence[Any], preprocessing: AnyPreprocessing, batch_size: int) -> Iterator[torch.Tensor]:
+    """What a network is given of each of the `blocks`."""
+    for rows in blocks(items, preprocessing, batch_size):
+        yield tensor_of([items[int(row)] for row in rows], preprocessing)
 
 
 def bytes_each(preprocessing: AnyPreprocessing) -> int:

@@ -5,7 +5,7 @@ Letters: B pictures, c channels, h w pixels, D features.
 
 import importlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch import nn
 
 from transfuse.core.digests import of_many
 from transfuse.core.errors import WeightsError
-from transfuse.core.nouns import Source
+from transfuse.core.nouns import AnyPreprocessing, Source
 from transfuse.core.randomness import key
 from transfuse.core.tables import resolve
 from transfuse.sources import bodies, functions, staging
@@ -91,6 +91,33 @@ def open_source(source: Source, *, pretrained: bool = True, seed: int = 0) -> Op
     source = replace(source, parameters=sum(p.numel() for p in body.parameters()))
     depths = staging.depths(body)
     return Opened(source=source, body=body, source_head=head, match=match, depths=depths, feature_size=size)
+
+
+def side_by_side(
+    parts: Sequence[Opened],
+    body: nn.Module,
+    *,
+    origin: str,
+    builder: Mapping[str, Any],
+    preprocessing: AnyPreprocessing,
+    digest: str,
+) -> Opened:
+    """Several sources as one, whose body gives the features of all."""
+    sources = [part.source for part in parts]
+    source = replace(
+        sources[0],
+        reference=" + ".join(source.reference for source in sources),
+        name=" + ".join(source.name for source in sources),
+        origin=origin,
+        builder=builder,
+        weights=None,
+        preprocessing=preprocessing,
+        licence="; ".join(dict.fromkeys(source.licence for source in sources)),
+        digest=digest,
+        parameters=sum(p.numel() for p in body.parameters()),
+    )
+    size = bodies.feature_size(body.eval(), preprocessing)
+    return Opened(source=source, body=body, source_head=None, match=None, depths=(), feature_size=size)
 
 
 def rebuild(builder: Mapping[str, Any], *, trust_code: bool = False, seed: int = 0) -> nn.Module:

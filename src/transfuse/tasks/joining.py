@@ -1,8 +1,9 @@
-"""Several sets of examples as one."""
+"""Several sets of examples as one, and parts of one."""
 
 import numpy as np
 
 from transfuse.core.nouns import Examples
+from transfuse.core.randomness import key
 
 
 def concatenated(*parts: Examples) -> Examples:
@@ -17,6 +18,12 @@ def concatenated(*parts: Examples) -> Examples:
         weights=np.concatenate(weights) if any(part.weights is not None for part in parts) else None,
         groups=tuple(group for part in groups for group in part) if len(groups) == len(parts) else None,
     )
+
+
+def drawn(examples: Examples, seed: int, purpose: str, most: int | None = None) -> Examples:
+    """`most` of the examples (all by default) in an order that depends on the seed and on what they are for."""
+    order = np.random.default_rng(key(seed, purpose)).permutation(len(examples))
+    return taken(examples, order[:most])
 
 
 def taken(examples: Examples, places: np.ndarray) -> Examples:

@@ -59,7 +59,10 @@ class Blocks:
 
 
 def blocks_of(found: Joined, task: Task, *, run: Run = Run()) -> Blocks:
-    """The probes of a table's columns, or of several sources that see the same pictures, side by side."""
+    """The probes of a table's columns, or of several sources that see the same pictures, side by side.
+
+    Of pictures the features are extracted anew, because the network reduces them for its parts by itself.
+    """
     if task.modality == "table":
         together, x_ND, found = columns_together(found)
     else:

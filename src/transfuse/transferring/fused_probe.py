@@ -8,11 +8,11 @@ Letters: N examples, D features, C classes or target columns.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from transfuse.core.nouns import Features, Source, Task
+from transfuse.core.nouns import Source, Task
 from transfuse.core.runs import Run
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.predicting.predict import activated
@@ -22,9 +22,6 @@ from transfuse.probing.block_strengths import fit_blocks, tune_strengths
 from transfuse.probing.blocks import choose_blocks
 from transfuse.probing.calibrating import temperature
 from transfuse.probing.learnt import coded
-from transfuse.sources.depths import FINAL
-from transfuse.sources.extraction import features
-from transfuse.sources.fused import fused
 from transfuse.sources.network import Network
 from transfuse.sources.opening import Opened, open_source
 from transfuse.tasks.name_groups import Parted
@@ -92,16 +89,6 @@ def chosen_of(probes: Mapping[str, Probed], task: Task, fit: Fit) -> Joined:
     return Joined(
         probes={step.block: probes[step.block] for step in choice.steps}, gains=gains, rejected=choice.rejected
     )
-
-
-def fused_probe(found: Joined, task: Task, *, fit: Fit = Fit(), run: Run = Run()) -> Outcome:
-    """The joined sources as one network under one linear head, calibrated by out-of-fold logits.
-
-    The features are extracted anew, because the network reduces pictures for its parts by itself.
-    """
-    together = fused([probe.opened for probe in found.probes.values()])
-    x_ND = cast("Features", features(together, task, "train", FINAL, run=run)).x_ND
-    return headed(together, x_ND, found, task, fit)
 
 
 def headed(together: Opened, x_ND: np.ndarray, found: Joined, task: Task, fit: Fit) -> Outcome:

@@ -27,8 +27,7 @@ from transfuse.tasks.tables.opening import columns_of
 from transfuse.tasks.tables.roles import FILES
 from transfuse.tasks.tables.rows import cells_of
 from transfuse.training.options import Fit
-from transfuse.transferring.fused_probe import Joined, chosen_of, headed
-from transfuse.transferring.outcome import Outcome
+from transfuse.transferring.fused_probe import Joined, chosen_of
 from transfuse.transferring.starting import COUNTS, Probed, fitted, probed
 
 COLUMNS = "columns"
@@ -51,11 +50,6 @@ def joined_columns(seen: Sequence[Seen], task: Task, *, fit: Fit, run: Run = Run
         found = _probed(one, task, fit, run)
         probes[found.opened.source.name] = found
     return Joined(probes=probes, gains=(), rejected={}) if every else chosen_of(probes, task, fit)
-
-
-def mixed_probe(found: Joined, task: Task, *, fit: Fit = Fit()) -> Outcome:
-    """The joined blocks as one network under one linear head, calibrated by out-of-fold logits."""
-    return headed(*columns_together(found), task, fit)
 
 
 def columns_together(found: Joined) -> tuple[Opened, np.ndarray, Joined]:

@@ -6,6 +6,7 @@ is. Relations: `feature_fusions` has the closed forms. Letters: N examples, D fe
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +16,7 @@ from transfuse.core.nouns import Features, Task
 from transfuse.core.randomness import key
 from transfuse.core.runs import Run
 from transfuse.predicting.predict import activated
+from transfuse.probing.calibrating import temperature
 from transfuse.sources.extraction import features
 from transfuse.sources.joins import Join, joined
 from transfuse.sources.network import Network
@@ -34,21 +36,6 @@ DROP = 0.3
 """0..1: how often a source is dropped in training."""
 _RATE = 1e-2
 _DECAY = 0.1
-
-
-def add(blocks: Blocks, *, fit: Fit, run: Run) -> Outcome:
-    """Projections of all sources, summed."""
-    return trained(blocks, "add", fit=fit, run=run)
-
-
-def gated(blocks: Blocks, *, fit: Fit, run: Run) -> Outcome:
-    """Projections weighed by learnt gates."""
-    return trained(blocks, "gated", fit=fit, run=run)
-
-
-def attention(blocks: Blocks, *, fit: Fit, run: Run) -> Outcome:
-    """Projections weighed by how well they match a learnt query."""
-    return trained(blocks, "attention", fit=fit, run=run)
 
 
 def trained(
@@ -116,7 +103,13 @@ def _held_out(blocks: Blocks, kind: str, steps: int, fit: Fit, run: Run, shape: 
 
 
 def _calibrated(logits_NC: np.ndarray, task: Task) -> np.ndarray:
-    from transfuse.probing.calibrating import temperature
-
     warmth = temperature(logits_NC, task.splits["train"].targets, task.kind)
     return activated(logits_NC, task.kind, temperature=warmth, target_scale=target_scale(task))
+
+
+add = partial(trained, kind="add")
+"""Projections of all sources, summed."""
+gated = partial(trained, kind="gated")
+"""Projections weighed by learnt gates."""
+attention = partial(trained, kind="attention")
+"""Projections weighed by how well they match a learnt query."""

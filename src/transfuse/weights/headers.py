@@ -30,6 +30,14 @@ class Dtype:
     itemsize: int
     floating: bool
 
+    @property
+    def torch(self) -> "torch.dtype":
+        """The same type, as torch has it."""
+        import torch
+
+        found: torch.dtype = getattr(torch, self.name)
+        return found
+
 
 _FLOATING = (
     ("float64", "F64", 8), ("float32", "F32", 4), ("float16", "F16", 2), ("bfloat16", "BF16", 2),

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from transfuse.fusing.alignment.barrier import barrier
-from transfuse.fusing.alignment.repairing import estimated_anew, mended, repaired
+from transfuse.fusing.alignment.repairing import mended, repaired
 from transfuse.fusing.alignment.symmetry import symmetry_of
+from transfuse.fusing.statistics.batches import estimated_anew
 
 
 def plain(seed):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from transfuse.core.errors import UsageError, WeightsError
-from transfuse.core.nouns import Examples, Model, Task
+from transfuse.core.nouns import Model, Task
 from transfuse.core.randomness import key
 from transfuse.core.tables import chosen
 from transfuse.fusing.alignment.barrier import ALPHAS, Barrier, barrier
@@ -26,6 +26,8 @@ from transfuse.fusing.alignment.repairing import mended
 from transfuse.fusing.alignment.symmetry import Symmetry, symmetry_of
 from transfuse.fusing.alignment.tracing import Untraceable
 from transfuse.sources import inputs
+from transfuse.tasks.joining import drawn, taken
+from transfuse.training.averaging import copied
 from transfuse.training.losses import chosen_loss
 from transfuse.training.options import Fit
 
@@ -76,10 +78,10 @@ def aligned(
     batches = training_batches(models[first], task, seed) if task is not None else ()
     symmetry = found_in(network, batches[0] if batches else _made_up(models[first], seed))
     names = [name for name, _ in network.named_parameters()]
-    states = {first: state_of(network)}
+    states = {first: copied(network)}
     orders = {}
     for path in others:
-        other = state_of(models[path].network)
+        other = copied(models[path].network)
         if way == "weights":
             orders[path] = weight_matched(states[first], other, symmetry, names=names, seed=seed)
         else:
@@ -88,7 +90,7 @@ def aligned(
     measured = {}
     if task is not None:
         for path in others:
-            known = (state_of(models[path].network), states[path])
+            known = (copied(models[path].network), states[path])
             measured[path] = _barriers(models[first], known, symmetry, batches, task, alphas)
     return Alignment(
         way=way, symmetry=symmetry, states=states, orders=orders, barriers=measured, batches=tuple(batches)
@@ -107,11 +109,6 @@ def found_in(network: nn.Module, sample: Tensor) -> Symmetry:
     return symmetry
 
 
-def state_of(network: nn.Module) -> dict[str, Tensor]:
-    """Copies of a network's tensors."""
-    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-
-
 def _made_up(model: Model, seed: int) -> Tensor:
     """Something of the right shape: noise, or for token ids what stands for an empty text."""
     blank = inputs.blank(model.preprocessing, 4)
@@ -122,20 +119,10 @@ def _made_up(model: Model, seed: int) -> Tensor:
 
 def training_batches(model: Model, task: Task, seed: int) -> list[Tensor]:
     """Training examples, all batches of one shape; what the network is given."""
-    given = task.splits["train"]
-    order = np.random.default_rng(key(seed, "examples to align on")).permutation(len(given))[: _BATCH * _BATCHES]
-    batches = [x for x, _ in _batches(given, order, model, min(_BATCH, len(order)))]
+    items = drawn(task.splits["train"], seed, "examples to align on", _BATCH * _BATCHES).items
+    batches = list(inputs.batches(items, model.preprocessing, min(_BATCH, len(items))))
     shape = Counter(batch.shape for batch in batches).most_common(1)[0][0]
     return [batch for batch in batches if batch.shape == shape]
-
-
-def _batches(given: Examples, order: np.ndarray, model: Model, size: int) -> list[tuple[Tensor, Tensor]]:
-    items = [given.items[int(i)] for i in order]
-    targets = torch.from_numpy(np.asarray(given.targets)[order])
-    return [
-        (inputs.tensor_of([items[int(i)] for i in rows], model.preprocessing), targets[torch.from_numpy(rows)])
-        for rows in inputs.blocks(items, model.preprocessing, size)
-    ]
 
 
 def _barriers(
@@ -148,7 +135,7 @@ def _barriers(
 ) -> dict[str, Barrier]:
     """Barriers on the validation split to another parent as it is, and as it is aligned."""
     judged = judged_batches(model, task)
-    loss, first = chosen_loss(task.kind, Fit()), state_of(model.network)
+    loss, first = chosen_loss(task.kind, Fit()), copied(model.network)
     found = {}
     for name, other in zip(("as they are", "aligned"), others, strict=True):
         mend = partial(_mend, parents=(first, other), symmetry=symmetry, batches=batches)
@@ -159,11 +146,12 @@ def _barriers(
 
 def judged_batches(model: Model, task: Task) -> list[tuple[Tensor, Tensor]]:
     """Validation examples with targets as the loss wants them; those on which barriers are measured."""
-    given = task.splits["valid"]
-    judged = _batches(given, np.arange(len(given))[:_JUDGED], model, _BATCH)
-    if task.kind == "regression":
-        return [(x, _standardised(y, model)) for x, y in judged]
-    return judged
+    valid = task.splits["valid"]
+    given = taken(valid, np.arange(len(valid))[:_JUDGED])
+    targets = torch.from_numpy(np.asarray(given.targets))
+    targets = _standardised(targets, model) if task.kind == "regression" else targets
+    rows = (targets[torch.from_numpy(own)] for own in inputs.blocks(given.items, model.preprocessing, _BATCH))
+    return list(zip(inputs.batches(given.items, model.preprocessing, _BATCH), rows, strict=True))
 
 
 def _mend(network: nn.Module, alpha: float, *, parents: Any, symmetry: Symmetry, batches: Sequence[Tensor]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from transfuse.training.averaging import copied
 from transfuse.weights.interpolating import interpolate
 
 State = Mapping[str, Tensor]
@@ -49,7 +50,7 @@ def barrier(
 
     loss: Of outputs and targets, one number an example. alphas: From 0 to 1. mend: Called on the network at α inside.
     """
-    kept = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    kept = copied(network)
     losses = []
     for alpha in alphas:
         network.load_state_dict(interpolate(a, b, alpha))

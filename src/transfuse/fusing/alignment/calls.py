@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from torch import fx
+
 from transfuse.fusing.alignment.terms import Term, fixed
 from transfuse.fusing.alignment.unifying import unify_all
 
@@ -36,7 +38,13 @@ def _tensors(value: Any) -> list[Axes]:
     return [axes for item in value for axes in _tensors(item)] if isinstance(value, list | tuple) else []
 
 
+def operator_of(node: fx.Node) -> str:
+    """Its name in ATen; empty for what is no operator."""
+    return str(getattr(getattr(node.target, "_schema", None), "name", "")).partition("::")[2]
+
+
 def broadcast(tensors: Sequence[Axes], count: int) -> Axes:
+    """The axes of a result in which these meet from the last on; those that meet share one order."""
     met: list[Axes] = [[] for _ in range(count)]
     for axes in tensors:
         for place, axis in enumerate(axes, count - len(axes)):

@@ -7,7 +7,7 @@ Letters: S examples times places, n units, m units within each.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,13 +136,9 @@ def _settled(symmetry: Symmetry, blocks: Sequence[Block], sums: Mapping[tuple[in
             gain = gain.reshape(n, m, n, m).transpose(0, 2, 1, 3)
         gains[number] = gains.get(number, 0) + gain
     orders = list(identity(symmetry))
-    for top in _tops(symmetry):
-        of_top = {i: g for i, g in gains.items() if top in (i, symmetry.groups[i].parent)}
+    for top in symmetry.tops:
+        of_top = {i: g for i, g in gains.items() if top == symmetry.top(i)}
         if of_top:
             of_top.setdefault(top, np.zeros([symmetry.groups[top].size] * 2))
             settled(of_top, symmetry, top, orders)
     return tuple(orders)
-
-
-def _tops(symmetry: Symmetry) -> Iterator[int]:
-    return (i for i, group in enumerate(symmetry.groups) if group.parent is None)

@@ -20,6 +20,7 @@ from transfuse.fusing.alignment.symmetry import Block, Symmetry
 
 Gains = dict[int, np.ndarray]
 """For each group what it is worth to put unit j in the place of unit i: (n, n); with a parent (n, n, m, m)."""
+_PASSES = 100
 _ENOUGH = 1e-7
 """Relative gain of a pass below which matching ends."""
 
@@ -55,26 +56,23 @@ def weight_matched(
     symmetry: Symmetry,
     *,
     names: Sequence[str],
-    start: Orders | None = None,
-    passes: int = 100,
     seed: int = 0,
 ) -> Orders:
     """The orders of the `other` network's units that bring its tensors nearest to the `reference`.
 
-    names: Tensors that count: parameters, not statistics. start: where to begin; by default as it is.
+    names: Tensors that count: parameters, not statistics.
     """
     chosen = set(names)
     blocks = [block for block in symmetry.blocks if block.tensor in chosen]
     views = [(b, b.of(_plain(reference[b.tensor])), b.of(_plain(other[b.tensor]))) for b in blocks]
-    orders = list(start or identity(symmetry))
+    orders = list(identity(symmetry))
     around = {
-        top: [view for view in views if any(_top(symmetry, g) == top for g in view[0].groups if g is not None)]
-        for top in range(len(symmetry.groups))
-        if symmetry.groups[top].parent is None
+        top: [view for view in views if any(symmetry.top(g) == top for g in view[0].groups if g is not None)]
+        for top in symmetry.tops
     }
     rng = np.random.default_rng(key(seed, "weight matching"))
     before = _nearness(views, symmetry, orders)
-    for _ in range(passes):
+    for _ in range(_PASSES):
         for top in rng.permutation(list(around)):
             _improve(int(top), around[int(top)], symmetry, orders)
         now = _nearness(views, symmetry, orders)
@@ -89,11 +87,6 @@ _Views = Sequence[tuple[Block, Tensor, Tensor]]
 
 def _plain(tensor: Tensor) -> Tensor:
     return tensor.detach().float().contiguous()
-
-
-def _top(symmetry: Symmetry, number: int) -> int:
-    parent = symmetry.groups[number].parent
-    return number if parent is None else parent
 
 
 def _nearness(views: _Views, symmetry: Symmetry, orders: Sequence[np.ndarray]) -> float:
@@ -122,7 +115,7 @@ def _step(top: int, views: _Views, symmetry: Symmetry, orders: list[np.ndarray])
     gains: Gains = {top: np.zeros([symmetry.groups[top].size] * 2)}
     still = list(orders)
     for i, own in enumerate(identity(symmetry)):
-        if _top(symmetry, i) == top:
+        if symmetry.top(i) == top:
             still[i] = own
     for block, a, b in views:
         within = [dim for dim, g in enumerate(block.groups) if g is not None and symmetry.groups[g].parent == top]

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from transfuse.core.digests import of_value
@@ -16,21 +15,20 @@ from transfuse.core.tables import chosen
 from transfuse.evaluating.assessing import split_of
 from transfuse.fusing.alignment.aligning import WAYS, Alignment, aligned
 from transfuse.fusing.alignment.barrier import Barrier
-from transfuse.fusing.alignment.repairing import batch_norms, mended
+from transfuse.fusing.alignment.repairing import mended
 from transfuse.fusing.checkpoints import Checkpoint
 from transfuse.fusing.recipes import Recipe
+from transfuse.fusing.statistics.batches import batch_norms
 from transfuse.fusing.weights.methods import METHODS
 from transfuse.predicting.folder import load
 from transfuse.tasks.opening import open_task
 from transfuse.weights.headers import Entry
 
-_BASES = ("required", "optional")
-
 
 def to_align(recipe: Recipe, align: str, on: Any, run: Run) -> tuple[Recipe, Task | None]:
     """The recipe that says so, and the examples opened, on which the orders depend."""
     chosen("way to align", align, WAYS)
-    task = on if on is None or isinstance(on, Task) else open_task(on, seed=0, run=run)
+    task = None if on is None else open_task(on, seed=0, run=run)
     return replace(recipe, align=align, aligned_on=task.digest if task is not None else None), task
 
 
@@ -54,15 +52,14 @@ def _require_alignable(recipe: Recipe, checkpoints: Mapping[str, Checkpoint]) ->
             f"`align` must go with saved Models, whose networks are known, but '{bare[0]}' is bare weights."
             " Make a Model of it first, by `transfuse transfer ... --method unchanged`."
         )
-    if recipe.base is not None and METHODS[recipe.method].base in _BASES:
+    if recipe.base is not None and METHODS[recipe.method].based:
         raise UsageError(
             f"`align` must go without `base`, but '{recipe.method}' departs from one: fine-tunes of one network"
             " have its order of units already. Leave one of them out."
         )
-    parts = [part for piece in recipe.slices for part in piece.parts]
-    if len(recipe.slices) > 1 or any(part.layers for part in parts):
+    if len(recipe.slices) > 1 or any(part.layers for part in recipe.parts):
         raise UsageError("`align` must go with whole networks, but the recipe stacks slices of layers.")
-    if any(part.statistics for part in parts):
+    if any(part.statistics for part in recipe.parts):
         raise UsageError("`align` must go without `statistics`: these belong to the units as they stand in the files.")
 
 
@@ -80,7 +77,7 @@ def _permuted(checkpoint: Checkpoint, alignment: Alignment) -> Checkpoint:
 
 
 def _as_was(alignment: Alignment, path: str, entry: Entry) -> Any:
-    return alignment.states[path][entry.name].to(getattr(torch, entry.dtype.name)).contiguous()
+    return alignment.states[path][entry.name].to(entry.dtype.torch).contiguous()
 
 
 def mend(network: nn.Module, alignment: Alignment) -> bool:

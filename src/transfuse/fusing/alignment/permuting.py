@@ -8,6 +8,7 @@ from torch import nn
 
 from transfuse.core.randomness import key
 from transfuse.fusing.alignment.symmetry import Block, Symmetry, blocks_by_tensor, without
+from transfuse.training.averaging import copied
 
 Orders = tuple[np.ndarray, ...]
 """For each group, where each unit of the result comes from: (n,), or (positions of the parent, n)."""
@@ -66,8 +67,7 @@ def proven(network: nn.Module, symmetry: Symmetry, sample: torch.Tensor, seed: i
 
     The groups follow from rules; this is the proof that the rules fitted this network. `sample` in its own type.
     """
-    tops = [i for i, group in enumerate(symmetry.groups) if group.parent is None]
-    failed = _failing(network, symmetry, sample, drawn(symmetry, seed), tops)
+    failed = _failing(network, symmetry, sample, drawn(symmetry, seed), symmetry.tops)
     return without(symmetry, set(failed), "permuting it changed what the network answers") if failed else symmetry
 
 
@@ -86,15 +86,14 @@ def _failing(
 def _only(symmetry: Symmetry, orders: Orders, tops: Sequence[int]) -> Orders:
     chosen = set(tops)
     return tuple(
-        own if (i if symmetry.groups[i].parent is None else symmetry.groups[i].parent) in chosen else still
+        own if symmetry.top(i) in chosen else still
         for i, (own, still) in enumerate(zip(orders, identity(symmetry), strict=True))
     )
 
 
 def change(network: nn.Module, symmetry: Symmetry, sample: torch.Tensor, orders: Orders) -> float:
     """Largest difference of answers that the orders cause, as a share of the largest answer; in float64."""
-    state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-    wide = {name: t.double() if t.is_floating_point() else t for name, t in state.items()}
+    wide = {name: t.double() if t.is_floating_point() else t for name, t in copied(network).items()}
     given = sample.double() if sample.is_floating_point() else sample
     own = network.eval()
     with torch.no_grad():

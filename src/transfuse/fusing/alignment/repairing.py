@@ -7,7 +7,7 @@ Changed: layers are found in the graph, all those with a bias whose units may ch
 Letters: C channels of a layer, S examples times places.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,37 +15,14 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind
 
+from transfuse.fusing.alignment.calls import operator_of
 from transfuse.fusing.alignment.correlating import Watched
 from transfuse.fusing.alignment.symmetry import Symmetry
+from transfuse.fusing.statistics.batches import batch_norms, estimated_anew
 
 State = Mapping[str, Tensor]
 Moments = Mapping[str, tuple[Tensor, Tensor]]
 """Mean and deviation of every channel, by layer."""
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-
-
-def batch_norms(network: nn.Module) -> list[Any]:
-    """Its batch normalisations that keep statistics."""
-    return [module for module in network.modules() if isinstance(module, _NORMS) and module.track_running_stats]
-
-
-def estimated_anew(network: nn.Module, batches: Iterable[Tensor]) -> int:
-    """Estimate the statistics of batch normalisation anew, in place: the plain mean over batches. Examples seen."""
-    norms = batch_norms(network)
-    before, seen = [norm.momentum for norm in norms], 0
-    with torch.no_grad():
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the plain mean over all batches
-            norm.train()
-        for batch in batches if norms else ():
-            if len(batch) > 1:  # the variance of one example is none
-                network(batch)
-                seen += len(batch)
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
-        norm.eval()
-    return seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +43,7 @@ def _layers(symmetry: Symmetry) -> list[_Layer]:
     moving = {block.tensor for block in symmetry.blocks}
     found = []
     for node in symmetry.graph.graph.nodes:
-        kind = str(getattr(getattr(node.target, "_schema", None), "name", "")).partition("::")[2]
+        kind = operator_of(node)
         if kind in ("linear", "conv1d", "conv2d", "conv3d") and len(node.args) > 2:
             weight, bias = node.args[1:3]
             once = all(isinstance(p, fx.Node) and p.name in names and len(p.users) == 1 for p in (weight, bias))

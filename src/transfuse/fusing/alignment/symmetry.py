@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from transfuse.fusing.alignment.calls import Axes
+from transfuse.fusing.alignment.calls import Axes, operator_of
 from transfuse.fusing.alignment.operators import CONTRACTIONS
 from transfuse.fusing.alignment.terms import (
     Cat,
@@ -73,6 +73,16 @@ class Symmetry:
     """Operators that were not understood, and groups that failed the proof: there, the order stays."""
     graph: Any = None
     """The traced graph (`ExportedProgram`), for batches of one shape."""
+
+    def top(self, number: int) -> int:
+        """The group itself, or the one at whose positions it has its orders."""
+        parent = self.groups[number].parent
+        return number if parent is None else parent
+
+    @property
+    def tops(self) -> list[int]:
+        """Groups that depend on no other."""
+        return [i for i, group in enumerate(self.groups) if group.parent is None]
 
 
 class _Again(Exception):
@@ -188,8 +198,7 @@ def _consumed(found: Walked) -> list[str]:
     """Names of the nodes that layers sum over."""
     names: dict[str, None] = {}
     for node in found.program.graph.nodes:
-        schema = getattr(node.target, "_schema", None)
-        if node.op == "call_function" and schema is not None and schema.name.partition("::")[2] in CONTRACTIONS:
+        if node.op == "call_function" and operator_of(node) in CONTRACTIONS:
             for given in node.all_input_nodes:
                 if given.op == "call_function" and given.name in found.nodes:
                     names[given.name] = None

@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from transfuse.core.errors import TransfuseError
-from transfuse.fusing.alignment.calls import Axes, Call, Tensor
+from transfuse.fusing.alignment.calls import Axes, Call, Tensor, operator_of
 from transfuse.fusing.alignment.operators import OPERATORS, elementwise
 from transfuse.fusing.alignment.terms import Leaf, Unclear, fix, fixed, is_fixed, loose, normal
 from transfuse.fusing.alignment.unifying import collapse
@@ -164,7 +164,7 @@ def _call(node: fx.Node, known: Mapping[fx.Node, Any]) -> Call | None:
         default = argument.default_value if argument.has_default_value() else None
         value = node.args[i] if i < len(node.args) else node.kwargs.get(argument.name, default)
         given[argument.name] = _mapped(value, known)
-    name = schema.name.partition("::")[2]
+    name = operator_of(node)
     value = node.meta.get("val")
     results: Sequence[Any] = value if isinstance(value, list | tuple) else [value]
     shapes = tuple(tuple(int(s) for s in r.shape) for r in results if isinstance(r, torch.Tensor))
@@ -185,7 +185,6 @@ def _is_pointwise(node: fx.Node) -> bool:
 def _place(node: fx.Node) -> str:
     """The operator, and the module in which it stands."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
-    name = getattr(node.target, "_schema", None)
-    told = name.name.partition("::")[2] if name is not None else getattr(node.target, "__name__", str(node.target))
+    told = operator_of(node) or getattr(node.target, "__name__", str(node.target))
     where = stack[-1][0] if stack else ""
-    return f"{told} in {where}" if where else f"{told}"
+    return f"{told} in {where}" if where else told

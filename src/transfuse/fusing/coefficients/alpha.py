@@ -8,10 +8,8 @@ of which neighbouring α often have the same. For `linear` and `nuslerp` the wei
 from transfuse.core.errors import UsageError
 from transfuse.core.runs import Run
 from transfuse.fusing.coefficients.methods import Judge, Searched
-from transfuse.fusing.coefficients.trying import numbers, only_parts, points, tried, with_settings
+from transfuse.fusing.coefficients.trying import only_parts, swept, with_settings
 from transfuse.fusing.recipes import Recipe
-from transfuse.searching.space import Options, Real, grid
-from transfuse.searching.strategies import Strategy
 
 _METHODS = ("linear", "nuslerp", "slerp")
 
@@ -24,13 +22,9 @@ def alpha(recipe: Recipe, judge: Judge, *, trials: int, seed: int, run: Run) -> 
             f"`search=alpha` must go with {', '.join(_METHODS)} of two parents, not {recipe.method} of {count}."
         )
 
-    def made(options: Options) -> Recipe:
-        (share,) = numbers(options)
+    def made(share: float) -> Recipe:
         if recipe.method == "slerp":
             return with_settings(recipe, {"t": share})
         return with_settings(recipe, {}, [{"weight": 1 - share}, {"weight": share}])
 
-    space = {"alpha": Real(low=0.0, high=1.0)}
-    first = grid(space, points(trials, "alpha"))
-    strategy = Strategy(trials=len(first), sampler="random", seed=seed)
-    return tried(judge, made, space, strategy, first=first, run=run)
+    return swept(judge, made, "alpha", trials=trials, seed=seed, run=run)

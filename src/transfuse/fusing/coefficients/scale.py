@@ -7,12 +7,10 @@ examples. The base itself, λ = 0, is among what is tried. Chosen by likelihood,
 from transfuse.core.errors import UsageError
 from transfuse.core.runs import Run
 from transfuse.fusing.coefficients.methods import Judge, Searched
-from transfuse.fusing.coefficients.trying import only_parts, points, tried, with_settings
+from transfuse.fusing.coefficients.trying import only_parts, swept, with_settings
 from transfuse.fusing.recipes import Recipe
 from transfuse.fusing.weights.methods import METHODS
 from transfuse.fusing.weights.options import own_options
-from transfuse.searching.space import Options, Real, grid
-from transfuse.searching.strategies import Strategy
 
 
 def scale(recipe: Recipe, judge: Judge, *, trials: int, seed: int, run: Run) -> Searched:
@@ -21,11 +19,6 @@ def scale(recipe: Recipe, judge: Judge, *, trials: int, seed: int, run: Run) -> 
     if "scale" not in own_options(recipe.method):
         known = [name for name in METHODS if "scale" in own_options(name)]
         raise UsageError(f"`search=lambda` must go with a method that has λ ({', '.join(known)}), not {recipe.method}.")
-
-    def made(options: Options) -> Recipe:
-        return with_settings(recipe, {"scale": options["lambda"]})
-
-    space = {"lambda": Real(low=0.0, high=1.0)}
-    first = grid(space, points(trials, "lambda"))
-    strategy = Strategy(trials=len(first), sampler="random", seed=seed)
-    return tried(judge, made, space, strategy, first=first, run=run)
+    return swept(
+        judge, lambda scale: with_settings(recipe, {"scale": scale}), "lambda", trials=trials, seed=seed, run=run
+    )

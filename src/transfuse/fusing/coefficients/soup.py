@@ -1,8 +1,6 @@
-"""Greedy soup: parents in the order of what they are worth alone, each kept when the mean with it is better.
+"""Greedy soup (see `searching.greedy`): the mean of the parents that help, by the task's own metric.
 
-Wortsman et al., "Model soups", arXiv 2203.05482, recipe 1, by the task's own metric. Where the paper keeps a parent
-that only ties, the authors' code and we do not: fewer ingredients are simpler. One that helps nobody leaves the best
-parent alone.
+Wortsman et al., "Model soups", arXiv 2203.05482, recipe 1. One that helps nobody leaves the best parent alone.
 """
 
 from collections.abc import Sequence
@@ -14,6 +12,7 @@ from transfuse.core.runs import Run
 from transfuse.fusing.coefficients.methods import Judge, Searched, Worth
 from transfuse.fusing.coefficients.trying import only_parts, row
 from transfuse.fusing.recipes import Part, Recipe
+from transfuse.searching.greedy import greedy
 
 
 def soup(recipe: Recipe, judge: Judge, *, trials: int, seed: int, run: Run) -> Searched:
@@ -24,12 +23,13 @@ def soup(recipe: Recipe, judge: Judge, *, trials: int, seed: int, run: Run) -> S
     alone = [judge(_of(recipe, [part])) for part in parts]
     order = sorted(range(len(parts)), key=lambda m: (-alone[m].metric, -alone[m].likelihood, m))
     rows = [row({"parents": _names([parts[m]])}, alone[m]) for m in order]
-    kept, best = [parts[order[0]]], alone[order[0]]
-    for m in order[1:]:
-        tried: Worth = judge(_of(recipe, [*kept, parts[m]]))
-        rows.append(row({"parents": _names([*kept, parts[m]])}, tried))
-        if tried.metric > best.metric:
-            kept, best = [*kept, parts[m]], tried
+
+    def mixed(some: Sequence[Part]) -> Worth:
+        tried = judge(_of(recipe, some))
+        rows.append(row({"parents": _names(some)}, tried))
+        return tried
+
+    kept, best = greedy([parts[m] for m in order], alone[order[0]], mixed, lambda worth: worth.metric)
     return Searched(recipe=_of(recipe, kept), rows=tuple(rows), found=_names(kept), worth=best)
 
 

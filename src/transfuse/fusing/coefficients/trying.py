@@ -9,7 +9,7 @@ from transfuse.core.runs import Run
 from transfuse.fusing.coefficients.methods import Judge, Searched, Worth
 from transfuse.fusing.recipes import Recipe
 from transfuse.searching.search import search
-from transfuse.searching.space import Options, Space
+from transfuse.searching.space import Options, Real, Space, grid
 from transfuse.searching.strategies import Strategy
 
 
@@ -48,11 +48,14 @@ def row(options: Mapping[str, Any], worth: Worth) -> dict[str, Any]:
     return {**options, "metric": worth.metric, "likelihood": worth.likelihood}
 
 
-def points(trials: int, search: str) -> int:
-    """Trials of a sweep. Raises `UsageError` for fewer than its two ends."""
+def swept(judge: Judge, made: Callable[[float], Recipe], search: str, *, trials: int, seed: int, run: Run) -> Searched:
+    """As `tried`, of one number from 0 to 1 in equal steps. Raises `UsageError` for fewer trials than two ends."""
     if trials < 2:
         raise UsageError(f"`trials` must be at least 2 for `search={search}`, whose ends are two, but is {trials}.")
-    return trials
+    space = {search: Real(low=0.0, high=1.0)}
+    first = grid(space, trials)
+    strategy = Strategy(trials=len(first), sampler="random", seed=seed)
+    return tried(judge, lambda options: made(*numbers(options)), space, strategy, first=first, run=run)
 
 
 def only_parts(recipe: Recipe, search: str) -> int:

@@ -20,11 +20,11 @@ from transfuse.core.documents import json_object
 from transfuse.core.errors import WeightsError
 from transfuse.fusing.checkpoints import entries_of
 from transfuse.fusing.inputs.computed import whole
+from transfuse.fusing.inputs.opening import ADAPTER
 from transfuse.weights.headers import Entry
 
-CONFIG = "adapter_config.json"
 FILES = ("adapter_model.safetensors", "adapter_model.bin")
-_PREFIX = "base_model.model."
+PREFIX = "base_model.model."
 _KEY = re.compile(r"(.+)\.lora_(embedding_)?([AB])(?:\.default)?(?:\.(weight|bias))?$")
 _MAGNITUDE = re.compile(r"(.+)\.lora_magnitude_vector(?:\.default)?(?:\.weight)?$")
 _INNER = re.compile(r"\.(?:modules_to_save(?:\.default)?|base_layer)\.")
@@ -80,7 +80,7 @@ class Adapter:
 def read_adapter(path: str | Path) -> Adapter:
     """An adapter with its small matrices in memory. Raises `WeightsError` for what cannot be folded."""
     path = Path(path)
-    config = json_object(path / CONFIG, WeightsError)
+    config = json_object(path / ADAPTER, WeightsError)
     _require_lora(path, config)
     file = next((path / name for name in FILES if (path / name).is_file()), None)
     if file is None:
@@ -88,7 +88,7 @@ def read_adapter(path: str | Path) -> Adapter:
     parts: dict[str, dict[str, torch.Tensor]] = {}
     replaced: dict[str, Entry] = {}
     for key, entry in entries_of(file).items():
-        name = key.removeprefix(_PREFIX)
+        name = key.removeprefix(PREFIX)
         if "lora_" not in name and "token_adapter" not in name:
             replaced[_INNER.sub(".", name)] = entry
             continue

@@ -18,20 +18,21 @@ import torch
 from transfuse.core import atomic
 from transfuse.core.errors import UsageError, WeightsError
 from transfuse.core.nouns import DataWarning, Report
-from transfuse.core.provenance import plain
 from transfuse.fusing import record
 from transfuse.fusing.checkpoints import entries_of
-from transfuse.fusing.inputs.adapters import CONFIG, FILES, Adapter, Pair, read_adapter
-from transfuse.fusing.inputs.computed import torch_type, whole
-from transfuse.fusing.pieces import digest_of
+from transfuse.fusing.inputs.adapters import FILES, PREFIX, Adapter, Pair, read_adapter
+from transfuse.fusing.inputs.computed import whole
+from transfuse.fusing.inputs.opening import ADAPTER
+from transfuse.fusing.placing import require_free
 from transfuse.fusing.recipes import Recipe
 from transfuse.fusing.weights.merging import merged
 from transfuse.fusing.weights.methods import METHODS
 from transfuse.fusing.weights.options import function_of, require_parents, settled
 from transfuse.reporting.files import save_report
 from transfuse.weights.files import write_tensors
+from transfuse.weights.headers import DTYPES
+from transfuse.weights.pieces import digests_of
 
-_PREFIX = "base_model.model."
 _MUCH = 0.1
 """Relative error of a cut to a rank that is worth a warning."""
 
@@ -109,7 +110,8 @@ def _coefficients(recipe: Recipe, name: str) -> list[float]:
 def _module(recipe: Recipe, adapters: Sequence[Adapter], module: str, rank: int | None) -> _Cut:
     pairs = [adapter.pairs.get(module) for adapter in adapters]
     if METHODS[recipe.method].form != "coefficients":
-        return _from_whole(_merged(recipe, pairs, module), rank or 1)
+        u, s_R, v = torch.linalg.svd(_merged(recipe, pairs, module).double(), full_matrices=False)
+        return _halved(u, s_R, v, rank or 1)
     terms = [(p, c) for p, c in zip(pairs, _coefficients(recipe, module), strict=True) if p is not None]
     left_OR = torch.cat([c * p.scale * p.left_OR.double() for p, c in terms], dim=1)
     right_RI = torch.cat([p.right_RI.double() for p, _ in terms])
@@ -132,11 +134,6 @@ def _merged(recipe: Recipe, pairs: Sequence[Pair | None], module: str) -> torch.
     return merged(recipe.method, deltas, base, name=module, seed=recipe.seed, compat=recipe.compat, **options)
 
 
-def _from_whole(delta_OI: torch.Tensor, rank: int) -> _Cut:
-    u, s_R, v = torch.linalg.svd(delta_OI.double(), full_matrices=False)
-    return _halved(u, s_R, v, rank)
-
-
 def _halved(u_OR: torch.Tensor, s_R: torch.Tensor, v_RI: torch.Tensor, rank: int) -> _Cut:
     """The largest singular values, half of each on either side."""
     root = s_R[:rank].sqrt()
@@ -154,7 +151,7 @@ def _norm(left_OR: torch.Tensor, right_RI: torch.Tensor) -> float:
 
 def _tensors(recipe: Recipe, adapters: Sequence[Adapter], cuts: Mapping[str, _Cut]) -> dict[str, torch.Tensor]:
     """The tensors of the result under peft's names."""
-    kind = _kind(recipe, adapters)
+    kind = DTYPES[recipe.dtype or "float32"].torch
     found: dict[str, torch.Tensor] = {}
     for module, cut in cuts.items():
         pair = next(adapter.pairs[module] for adapter in adapters if module in adapter.pairs)
@@ -163,7 +160,7 @@ def _tensors(recipe: Recipe, adapters: Sequence[Adapter], cuts: Mapping[str, _Cu
         if any(bias is not None for bias in biases):
             terms = zip(_linear(recipe, module + ".bias"), biases, strict=True)
             total = torch.stack([c * bias for c, bias in terms if bias is not None]).sum(dim=0)
-            found[f"{_PREFIX}{module}.lora_B.bias"] = total.to(kind)
+            found[f"{PREFIX}{module}.lora_B.bias"] = total.to(kind)
     for name, entry in adapters[0].replaced.items():
         own = [whole(adapter.replaced[name]) for adapter in adapters]
         if any(tensor.shape != own[0].shape for tensor in own):
@@ -172,7 +169,7 @@ def _tensors(recipe: Recipe, adapters: Sequence[Adapter], cuts: Mapping[str, _Cu
             found[entry.name] = own[0]
             continue
         total = torch.stack([c * t.double() for c, t in zip(_shares(recipe, name), own, strict=True)]).sum(dim=0)
-        found[entry.name] = total.to(torch_type(entry.dtype))
+        found[entry.name] = total.to(entry.dtype.torch)
     return found
 
 
@@ -191,13 +188,9 @@ def _shares(recipe: Recipe, name: str) -> list[float]:
     return _coefficients(recipe, name)
 
 
-def _kind(recipe: Recipe, adapters: Sequence[Adapter]) -> torch.dtype:
-    return getattr(torch, recipe.dtype) if recipe.dtype else torch.float32
-
-
 def _named(module: str, pair: Pair, cut: _Cut, transposed: bool) -> dict[str, torch.Tensor]:
     left, right = cut.left_OR, cut.right_RI
-    start = _PREFIX + module
+    start = PREFIX + module
     if pair.kind == "embedding":
         return {f"{start}.lora_embedding_A": left.T, f"{start}.lora_embedding_B": right.T}
     if pair.kind == "conv":
@@ -268,15 +261,10 @@ def _write(
     replaced: bool,
     report: Report,
 ) -> None:
-    target = out.resolve()
-    if any(target == adapter.path.resolve() for adapter in adapters):
-        raise UsageError(f"`out` must be another folder than its parents, but is '{out}'. Choose a new one.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not (replaced and (out / record.RECORD).is_file()):
-        raise UsageError(f"'{out}' must be new, but exists. Choose another, or replace an older result (replace).")
-    parents = {str(a.path): {n: digest_of(e) for n, e in entries_of(a.file).items()} for a in adapters}
+    require_free(out, [adapter.path for adapter in adapters], sum(t.nbytes for t in tensors.values()), replaced)
+    parents = {str(adapter.path): digests_of(entries_of(adapter.file)) for adapter in adapters}
     with atomic.writing_folder(out) as part:
         write_tensors(part / FILES[0], tensors, {"format": "pt"})
-        (part / CONFIG).write_text(json.dumps(_config(adapters, cuts), indent=2, sort_keys=True), encoding="utf-8")
-        written = record.of_file(recipe, part / FILES[0], parents)
-        (part / record.RECORD).write_text(json.dumps(plain(written), indent=1, ensure_ascii=False), encoding="utf-8")
+        (part / ADAPTER).write_text(json.dumps(_config(adapters, cuts), indent=2, sort_keys=True), encoding="utf-8")
+        record.write(part, record.of_file(recipe, part / FILES[0], parents, "merged", recipe.method))
         save_report(report, part / "report.json")

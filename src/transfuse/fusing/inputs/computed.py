@@ -5,16 +5,13 @@ flattened and sliced. So the engine reads it in blocks like any other, and memor
 when something is computed.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from transfuse.core.errors import WeightsError
-from transfuse.weights.headers import Entry
+from transfuse.weights.headers import Dtype, Entry
+from transfuse.weights.pieces import stored
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +26,7 @@ class Computed:
     nbytes = 0
     """Held in memory."""
 
-    def __init__(self, make: Make, dtype: Any) -> None:
+    def __init__(self, make: Make, dtype: Dtype) -> None:
         self._make, self._dtype = make, dtype
 
     def reshape(self, *shape: int) -> "Computed":
@@ -38,47 +35,23 @@ class Computed:
 
     def __getitem__(self, piece: slice) -> "torch.Tensor":
         """These elements, in the type of the entry."""
-        import torch
-
-        made, kind = self._make(piece.start, piece.stop), torch_type(self._dtype)
-        if kind in (torch.float8_e4m3fn, torch.float8_e5m2):
-            limit = torch.finfo(kind).max
-            made = made.clamp(-limit, limit)  # a cast past the limit gives NaN
-        return made.to(kind)
+        return cast(self._make(piece.start, piece.stop), self._dtype)
 
 
 def computed(entry: Entry, make: Make, *, path: Path | None = None, shape: tuple[int, ...] | None = None) -> Entry:
     """An entry like another, with numbers that are made; `path`: the file that they come from."""
-    tensor = cast("torch.Tensor", Computed(make, entry.dtype))
+    tensor: Any = Computed(make, entry.dtype)
     return replace(entry, tensor=tensor, path=path or entry.path, shape=entry.shape if shape is None else shape)
 
 
-def torch_type(dtype: Any) -> "torch.dtype":
-    """A type of numbers, as torch has it."""
+def cast(block: "torch.Tensor", dtype: Dtype) -> "torch.Tensor":
+    """The block in another type; float8, which has no infinity, at its limit where a number is past it."""
     import torch
 
-    return dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype.name)
-
-
-def stored(entry: Entry, start: int, stop: int) -> np.ndarray:
-    """The bytes of these elements. Raises `WeightsError` when the file became shorter."""
-    if entry.tensor is not None:
-        import torch
-
-        return entry.tensor.reshape(-1)[start:stop].view(torch.uint8).numpy()
-    assert entry.path is not None
-    size, place = (stop - start) * entry.dtype.itemsize, entry.start + start * entry.dtype.itemsize
-    buffer, done = np.empty(size, dtype=np.uint8), 0
-    handle = os.open(entry.path, os.O_RDONLY)
-    try:
-        while done < size:
-            got = os.preadv(handle, [memoryview(buffer.data)[done:]], place + done)
-            if not got:
-                raise WeightsError(f"'{entry.path}' became shorter while it was read. Fetch it again.")
-            done += got
-    finally:
-        os.close(handle)
-    return buffer
+    if dtype.torch in (torch.float8_e4m3fn, torch.float8_e5m2):
+        limit = torch.finfo(dtype.torch).max
+        block = block.clamp(-limit, limit)  # a cast past the limit gives NaN
+    return block.to(dtype.torch)
 
 
 def elements(entry: Entry, start: int, stop: int) -> "torch.Tensor":
@@ -88,8 +61,8 @@ def elements(entry: Entry, start: int, stop: int) -> "torch.Tensor":
     if entry.tensor is not None:
         return entry.tensor.reshape(-1)[start:stop]
     if start == stop:
-        return torch.empty(0, dtype=torch_type(entry.dtype))
-    return torch.from_numpy(stored(entry, start, stop)).view(torch_type(entry.dtype))
+        return torch.empty(0, dtype=entry.dtype.torch)
+    return torch.from_numpy(stored(entry, start, stop)).view(entry.dtype.torch)
 
 
 def whole(entry: Entry) -> "torch.Tensor":

@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from transfuse.fusing.checkpoints import Checkpoint
-from transfuse.fusing.inputs.computed import stored
 from transfuse.weights.headers import Entry
+from transfuse.weights.pieces import stored
 
 EMBEDDING = re.compile(r"(?:^|\.)(?:embed_tokens|wte|word_embeddings|tok_embeddings|embed_in|shared)\.weight$")
 HEAD = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output|predictions\.decoder)\.weight$")
@@ -84,10 +84,10 @@ def _others(name: str, checkpoint: Checkpoint) -> dict[str, Entry]:
 def _without(name: str, checkpoint: Checkpoint) -> Checkpoint:
     other = tied_to(name, _others(name, checkpoint))
     assert other is not None
-    stored = name in checkpoint.entries
-    left = {**checkpoint.left, name: f"is tied to {other.name}"} if stored else checkpoint.left
-    found = replace(checkpoint, entries=_others(name, checkpoint), left=left)
-    return _saying(found, name, True) if stored else found
+    if name not in checkpoint.entries:
+        return checkpoint
+    left = {**checkpoint.left, name: f"is tied to {other.name}"}
+    return _saying(replace(checkpoint, entries=_others(name, checkpoint), left=left), name, True)
 
 
 def _with(name: str, checkpoint: Checkpoint, told: str) -> Checkpoint:

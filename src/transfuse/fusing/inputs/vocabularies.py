@@ -99,16 +99,16 @@ def _require_one(words: Mapping[str, _Words]) -> None:
 def _aligned(
     recipe: Recipe, wanted: Vocabulary, checkpoints: dict[str, Checkpoint], words: Mapping[str, _Words]
 ) -> dict[str, Checkpoint]:
-    from transfuse.sources.texts.vocabularies import united
+    from transfuse.sources.texts.vocabularies import tokens_of, united
 
-    origin = recipe.files_from or recipe.base or recipe.paths[0]
+    origin = recipe.origin
     if origin not in words:
         raise UsageError(f"`tokenizer` must be union, base or the path of a parent, but is '{origin}'.")
     _require_rows(words)
-    document, notes = words[origin].document, list[str]()
+    document, numbers, notes = words[origin].document, words[origin].numbers, list[str]()
     if wanted.source == "union":
         document, notes = united([document, *(w.document for path, w in words.items() if path != origin)])
-    numbers = _numbers(document, words[origin], wanted.source == "union")
+        numbers = tokens_of(document)
     count = max(words[origin].rows, max(numbers.values(), default=0) + 1)
     count = -(-count // wanted.multiple) * wanted.multiple
     if all(w.numbers == numbers and w.rows == count for w in words.values()) and not wanted.tokens:
@@ -126,12 +126,6 @@ def _aligned(
         )
         for path, checkpoint in checkpoints.items()
     }
-
-
-def _numbers(document: Mapping[str, Any], origin: _Words, union: bool) -> Mapping[str, int]:
-    from transfuse.sources.texts.vocabularies import tokens_of
-
-    return tokens_of(document) if union else origin.numbers
 
 
 def _require_rows(words: Mapping[str, _Words]) -> None:

@@ -1,1 +1,1 @@
-"""What some methods want to know of every parent beside its weights, computed on training examples."""
+"""What training examples tell of a network: for methods that ask more than weights, and for batch normalisation."""

@@ -8,22 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 import transfuse
 from transfuse.core import digests
-from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Model, Task
-from transfuse.core.randomness import key
 from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import split_of
 from transfuse.fusing.models import load_digest, require_alike
+from transfuse.fusing.placing import require_new, workplace
 from transfuse.fusing.recipes import Recipe
 from transfuse.fusing.statistics.grams import gram_matrices
 from transfuse.fusing.statistics.information import EXACT, fisher_information
 from transfuse.fusing.weights.methods import METHODS
 from transfuse.predicting.folder import DOCUMENT, load, read_document
+from transfuse.tasks.joining import drawn
 from transfuse.tasks.opening import open_task
 from transfuse.weights.files import write_tensors
 
@@ -38,14 +37,13 @@ def with_statistics(
 
     Raises `UsageError`, `WeightsError` or `BudgetError`.
     """
-    parts = [part for piece in recipe.slices for part in piece.parts]
+    parts = recipe.parts
     if any(part.statistics for part in parts) or not all((Path(p.path) / DOCUMENT).is_file() for p in parts):
         return recipe, on
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not replaced:
-        raise UsageError(f"'{out}' must be new, but exists. Choose another, or replace an older result (replace).")
+    require_new(out, replaced)
     require_alike({part.path: read_document(Path(part.path)) for part in parts})
-    task = on if isinstance(on, Task) else open_task(on, seed=0, run=run)
-    folder = out.resolve().parent / f".{out.resolve().name}.fusing" / "statistics"
+    task = open_task(on, seed=0, run=run)
+    folder = workplace(out) / "statistics"
     kind = METHODS[recipe.method].statistics
     files = {p: _file(kind, p, task, folder, trust_code, run) for p in dict.fromkeys(part.path for part in parts)}
     slices = tuple(
@@ -67,9 +65,7 @@ def _file(kind: str, path: str, task: Task, folder: Path, trust_code: bool, run:
 
 def statistics_of(kind: str, model: Model, task: Task, *, run: Run = Run()) -> dict[str, torch.Tensor]:
     """`fisher` or `gram` of a Model on the task's training examples."""
-    given = task.splits["train"].items
-    order = np.random.default_rng(key(task.seed, "statistics")).permutation(len(given))[:EXAMPLES]
-    items = [given[int(place)] for place in order]
+    items = drawn(task.splits["train"], task.seed, "statistics", EXAMPLES).items
     if kind == "gram":
         return gram_matrices(model, items, run=run)
     return fisher_information(model, items, seed=task.seed, run=run)

@@ -49,14 +49,13 @@ def gram_matrices(model: Model, items: Sequence[Any], *, run: Run) -> dict[str, 
     handles = [layer.register_forward_pre_hook(sums.hook(name)) for name, layer in layers.items()]
     try:
         done = 0
-        for rows in inputs.blocks(items, model.preprocessing, _BATCH):
+        for batch in inputs.batches(items, model.preprocessing, _BATCH):
             if run.remaining() <= 0:
                 raise BudgetError("The time was up before the Gram matrices were known. Give it longer.")
-            batch = inputs.tensor_of([items[int(i)] for i in rows], model.preprocessing)
             sums.mask = batch != inputs.PADDING if batch.dtype == torch.int64 else None
             with torch.no_grad():
                 network(batch)
-            done += len(rows)
+            done += len(batch)
             run.watch({"stage": "Gram matrices", "done": done, "total": len(items), "text": model.name})
     finally:
         for handle in handles:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import torch
 
 from transfuse.core.errors import UsageError
-from transfuse.fusing.weights.dare import rescaled
+from transfuse.fusing.weights.dare import thinned
 from transfuse.fusing.weights.methods import Compat
 from transfuse.fusing.weights.shares import PerParent, shares
-from transfuse.fusing.weights.vectors import Draw, agreed, differences, weighted_sum
+from transfuse.fusing.weights.vectors import Draw, agreed, weighted_sum
 
 
 def della(
@@ -31,7 +31,7 @@ def della(
     compat: Compat = "published",
 ) -> torch.Tensor:
     """base + `scale` × the mean of what stays and agrees in sign."""
-    deltas = thinned(parents, base, density, epsilon, rescale=rescale, draw=draw, compat=compat)
+    deltas = _thinned(parents, base, density, epsilon, rescale=rescale, draw=draw, compat=compat)
     return base + scale * agreed(deltas, weight, normalize=normalize, tie=1.0)
 
 
@@ -49,11 +49,11 @@ def della_linear(
     compat: Compat = "published",
 ) -> torch.Tensor:
     """base + `scale` × Σ w·(what stays)."""
-    deltas = thinned(parents, base, density, epsilon, rescale=rescale, draw=draw, compat=compat)
+    deltas = _thinned(parents, base, density, epsilon, rescale=rescale, draw=draw, compat=compat)
     return base + scale * weighted_sum(deltas, list(shares(weight, normalize)))
 
 
-def thinned(
+def _thinned(
     parents: Sequence[torch.Tensor],
     base: torch.Tensor,
     density: PerParent,
@@ -63,18 +63,9 @@ def thinned(
     draw: Draw,
     compat: Compat,
 ) -> list[torch.Tensor]:
-    """Differences with dropped ones at zero and the others rescaled."""
-    found = []
-    for i, (delta, p, e) in enumerate(zip(differences(parents, base), density, epsilon, strict=True)):
-        if p >= 1:
-            found.append(delta)
-        elif p <= 0:
-            found.append(torch.zeros_like(delta))
-        else:
-            probability = probabilities(delta, p, e)
-            kept = delta * draw(i, probability)
-            found.append(rescaled(delta, kept, probability.float(), compat) if rescale else kept)
-    return found
+    return thinned(
+        parents, base, density, rescale, draw, compat, lambda delta, i: probabilities(delta, density[i], epsilon[i])
+    )  # fmt: skip
 
 
 def probabilities(delta: torch.Tensor, density: float, epsilon: float) -> torch.Tensor:

@@ -30,6 +30,7 @@ from transfuse.fusing.weights.options import (
 from transfuse.fusing.weights.ties import within
 from transfuse.fusing.weights.trimming import Survey
 from transfuse.fusing.weights.vectors import Draw, weighted_sum
+from transfuse.weights.pieces import NOT_FINITE
 
 Read = Callable[[int, int], torch.Tensor]
 """(start, stop) to these elements of a flattened tensor, as float32."""
@@ -100,7 +101,7 @@ def reading(tensor: torch.Tensor) -> Read:
 def finite(block: torch.Tensor) -> torch.Tensor:
     """The block; raises `WeightsError` when a number in it is not one."""
     if not bool(torch.isfinite(block.sum())) and not bool(torch.isfinite(block).all()):
-        raise WeightsError("Every number of a parent must be finite, but one is NaN or infinite.")
+        raise WeightsError(NOT_FINITE)
     return block
 
 

@@ -34,6 +34,11 @@ class Facts:
     statistics: str = ""
     """What must be given beside the parents: their Fisher information, or their Gram matrices."""
 
+    @property
+    def based(self) -> bool:
+        """Whether differences to the base, when there is one, are what is merged."""
+        return self.base in ("required", "optional")
+
 
 _ROOM = "transfuse.fusing.weights."
 
@@ -45,9 +50,9 @@ METHODS: Mapping[str, Facts] = {
     "karcher": Facts(place=_ROOM + "karcher:karcher", form="gram", base="ignored"),
     "task_arithmetic": Facts(place=_ROOM + "task_arithmetic:task_arithmetic", form="coefficients"),
     "ties": Facts(place=_ROOM + "ties:ties", form="trimmed", mergekit={"density": 1.0, "trim": "tensor"}),
-    "dare_linear": Facts(place=_ROOM + "dare_linear:dare_linear", form="elements", mergekit_form="whole"),
+    "dare_linear": Facts(place=_ROOM + "dare:dare_linear", form="elements", mergekit_form="whole"),
     "dare_ties": Facts(
-        place=_ROOM + "dare_ties:dare_ties", form="elements", mergekit={"normalize": False}, mergekit_form="whole"
+        place=_ROOM + "dare:dare_ties", form="elements", mergekit={"normalize": False}, mergekit_form="whole"
     ),
     "della": Facts(place=_ROOM + "della:della", form="rows", mergekit_form="whole"),
     "della_linear": Facts(place=_ROOM + "della:della_linear", form="rows", mergekit_form="whole"),

@@ -58,7 +58,7 @@ def form_of(method: str, options: Mapping[str, Any], compat: Compat) -> Form:
 
 def based(method: str, base: object) -> bool:
     """Whether differences to the base, when there is one, are what is merged."""
-    return base is not None and METHODS[method].base in ("required", "optional")
+    return base is not None and METHODS[method].based
 
 
 def require_parents(method: str, count: int, based: bool) -> None:

@@ -1,6 +1,6 @@
 """What several methods share: differences to the base, the election of signs.
 
-Every tensor of one call has one shape. Here, in `ties` and in `dare*` torch is imported by what computes, not by the
+Every tensor of one call has one shape. Here, in `ties` and in `dare` torch is imported by what computes, not by the
 module: their signatures are read too where the compiled kernels do the work, and loading torch costs more than that.
 """
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from transfuse.core.digests import of_value
 from transfuse.core.errors import UsageError
-from transfuse.core.nouns import JointPreprocessing, Part, Source, TablePreprocessing
-from transfuse.sources import bodies, inputs
+from transfuse.core.nouns import JointPreprocessing, Part, TablePreprocessing
+from transfuse.sources import inputs, opening
 from transfuse.sources.opening import Opened
 from transfuse.sources.tables import parts
 
@@ -87,21 +87,16 @@ def side_by_side(parts: Sequence[Opened]) -> Opened:
     columns = tuple(column for preprocessing in given for column in preprocessing.columns)  # type: ignore[union-attr]
     cells = tuple(part for preprocessing in given for part in preprocessing.parts)  # type: ignore[union-attr]
     widths = [inputs.blank(preprocessing).shape[1] for preprocessing in given]
-    body = RowBody([part.body for part in parts], widths).eval()
+    body = RowBody([part.body for part in parts], widths)
     facts = [{"builder": part.source.builder, "width": width} for part, width in zip(parts, widths, strict=True)]
-    source = Source(
-        reference=" + ".join(part.source.reference for part in parts),
-        name=" + ".join(part.source.name for part in parts),
-        modality="table",
+    return opening.side_by_side(
+        parts,
+        body,
         origin="mixed",
         builder={"row": {"parts": facts}},
         preprocessing=TablePreprocessing(columns=columns, parts=cells),
-        licence="; ".join(dict.fromkeys(part.source.licence for part in parts)),
         digest=of_value(["row", [part.source.digest for part in parts]]),
-        parameters=sum(p.numel() for p in body.parameters()),
     )
-    size = bodies.feature_size(body, source.preprocessing)
-    return Opened(source=source, body=body, source_head=None, match=None, depths=(), feature_size=size)
 
 
 def rebuilt_cell(described: Mapping[str, Any], rebuild: Callable[[Mapping[str, Any]], nn.Module]) -> CellBody:

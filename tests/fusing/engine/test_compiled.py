@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from transfuse.core.errors import WeightsError
-from transfuse.fusing import compiled, kernels
+from transfuse.fusing.engine import compiled, kernels
 from transfuse.fusing.fuse import fuse
-from transfuse.fusing.pieces import Files, floats, streams_of
 from transfuse.fusing.planning import Work
 from transfuse.fusing.recipes import Part, Recipe, Slice
 from transfuse.fusing.weights.masks import BLOCK
 from transfuse.fusing.weights.merging import merged
 from transfuse.fusing.weights.options import settled
 from transfuse.weights.headers import DTYPES, Entry
+from transfuse.weights.pieces import Files, floats
 
 BASED = ("task_arithmetic", "ties", "dare_linear", "dare_ties", "model_stock")
 CASES = [
@@ -65,10 +65,11 @@ def by_kernels(method, a, b, base=None, *, out="float32", compat="published", **
     )  # fmt: skip
     parts = (Part(path="a"), Part(path="b"))
     recipe = Recipe(method=method, slices=(Slice(parts=parts),), compat=compat, base=None if base is None else "base")
-    files = Files()
     assert compiled.able(recipe, work)
-    survey = compiled.surveyed(recipe, [work], files, 2) if work.options.get("trim") == "model" else None
-    blocks = [block.copy() for block in compiled.merged(recipe, work, streams_of(work, files), survey)]
+    with Files() as files:
+        survey = compiled.surveyed(recipe, [work], files, 2) if work.options.get("trim") == "model" else None
+        streams = files.streams(work.operands)
+        blocks = [block.copy() for block in compiled.merged(recipe, work, streams, survey)]
     return torch.from_numpy(np.concatenate(blocks)).view(getattr(torch, out)).reshape(a.shape)
 
 

@@ -13,23 +13,23 @@ from functools import partial
 import numpy as np
 
 from transfuse.core.errors import WeightsError
-from transfuse.fusing import kernels
-from transfuse.fusing.pieces import Files, Stream, streams_of
+from transfuse.fusing.engine import kernels
 from transfuse.fusing.planning import Work
 from transfuse.fusing.recipes import Recipe
 from transfuse.fusing.weights import trimming
+from transfuse.fusing.weights.dare import NO_NORM
 from transfuse.fusing.weights.masks import BLOCK, key_of, limit_of
 from transfuse.fusing.weights.options import based, engine_options, form_of, function_of
 from transfuse.fusing.weights.shares import shares
 from transfuse.fusing.weights.trimming import Survey
+from transfuse.weights.pieces import Files, Stream
 
 _THINNED = ("ties", "dare_linear", "dare_ties")
-_NO_NORM = 1e-7
 
 
 def able(recipe: Recipe, work: Work) -> bool:
     """Whether the kernels can merge this tensor."""
-    types = {entry.dtype.name for entry in (*work.entries, *([work.base] if work.base else []))} | {work.dtype.name}
+    types = {entry.dtype.name for entry in work.operands} | {work.dtype.name}
     sums = form_of(recipe.method, work.options, recipe.compat) in ("coefficients", "gram")
     return (
         kernels.library() is not None
@@ -148,7 +148,7 @@ def _set_factors(operands: Operands) -> None:
     for start, size in operands.blocks():
         operands.run("norms", start, size, norms_P2.ctypes.data)
     for parent, (before, after) in zip(operands.parents, norms_P2, strict=False):
-        parent.factor = 1.0 if min(before, after) < _NO_NORM else before / after
+        parent.factor = 1.0 if min(before, after) < NO_NORM else before / after
 
 
 Key = tuple[int, float]
@@ -234,7 +234,7 @@ def surveyed(recipe: Recipe, works: Sequence[Work], files: Files, threads: int) 
     groups = [works[i::threads] for i in range(threads)]
 
     def opened(group: Sequence[Work]) -> Iterator[Operands]:
-        return (Operands(recipe, work, streams_of(work, files)) for work in group)
+        return (Operands(recipe, work, files.streams(work.operands)) for work in group)
 
     with ThreadPoolExecutor(max_workers=threads) as pool:
 

@@ -10,7 +10,7 @@ from ctypes import POINTER, c_float, c_int, c_int64, c_uint64, c_void_p
 from functools import cache
 
 from transfuse.core.errors import WeightsError
-from transfuse.fusing.pieces import NOT_FINITE, Stream
+from transfuse.weights.pieces import NOT_FINITE, Stream
 
 MOST = 16
 """Parents."""
@@ -43,7 +43,7 @@ _SIGNATURES = {
 @cache
 def library() -> ctypes.CDLL | None:
     """The functions, or None where they were not built."""
-    found = importlib.util.find_spec("transfuse.fusing._kernels")
+    found = importlib.util.find_spec("transfuse.fusing.engine._kernels")
     if found is None or found.origin is None:
         return None
     try:

@@ -12,9 +12,9 @@ from transfuse.fusing.coefficients.layers import layers
 from transfuse.fusing.coefficients.methods import SEARCHES, TRIALS, Worth
 from transfuse.fusing.coefficients.scale import scale
 from transfuse.fusing.coefficients.soup import soup
+from transfuse.fusing.coefficients.tuning import halves
 from transfuse.fusing.fuse import fuse
 from transfuse.fusing.recipes import recipe_of
-from transfuse.fusing.tuning import halves
 from transfuse.predicting.folder import load
 from transfuse.tasks.opening import open_task
 

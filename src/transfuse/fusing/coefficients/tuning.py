@@ -16,12 +16,13 @@ from transfuse.core.nouns import Examples, Model, Section, Task
 from transfuse.core.runs import Run
 from transfuse.core.tables import resolve
 from transfuse.evaluating.assessing import split_of
-from transfuse.fusing import engine
 from transfuse.fusing.checkpoints import Checkpoint, open_checkpoint
 from transfuse.fusing.coefficients.methods import SEARCHES, TRIALS, Judge, Searched, Worth
-from transfuse.fusing.models import require_alike, same_statistics, with_statistics
+from transfuse.fusing.engine import writing
+from transfuse.fusing.models import require_alike
 from transfuse.fusing.planning import Missing, Work, planned
 from transfuse.fusing.recipes import Recipe
+from transfuse.fusing.statistics.batches import same_statistics, with_batch_statistics
 from transfuse.measuring.metrics import PRIMARY, higher_is_better, measure
 from transfuse.predicting.folder import load
 from transfuse.predicting.predict import activated, logits
@@ -64,7 +65,7 @@ def tuned(
     run: Run,
 ) -> Tuned:
     """The recipe with its coefficients searched, when a search is wanted. Raises `UsageError` for other classes."""
-    task = on if isinstance(on, Task) else open_task(on, seed=0, run=run)
+    task = open_task(on, seed=0, run=run)
     rivals = tuple(path for path, checkpoint in checkpoints.items() if checkpoint.document is not None)
     first = recipe.slices[0].parts[0].path
     anew = not same_statistics(checkpoints.values())
@@ -120,10 +121,10 @@ def _judge(
 
     def judge(recipe: Recipe) -> Worth:
         plan = planned(recipe, checkpoints, statistics, missing=missing)
-        bytes_of = engine.in_memory(recipe, plan)
+        bytes_of = writing.in_memory(recipe, plan)
         load_into(model.network, {work.name: _tensor(bytes_of[work.name], work) for work in plan.works})
         if anew:
-            with_statistics(model, task, batches=_BATCHES)
+            with_batch_statistics(model, task, batches=_BATCHES)
         raw_NC = logits(model.network, valid.items, model.preprocessing, run=run)
         warmth = temperature(raw_NC, valid.targets, model.kind)
         outputs_NC = activated(raw_NC, model.kind, temperature=warmth, target_scale=model.target_scale)
@@ -140,7 +141,7 @@ def _judge(
 
 
 def _tensor(data: np.ndarray, work: Work) -> torch.Tensor:
-    return torch.from_numpy(data).view(getattr(torch, work.dtype.name)).reshape(work.shape)
+    return torch.from_numpy(data).view(work.dtype.torch).reshape(work.shape)
 
 
 def _section(found: Searched, metric: str) -> Section:

@@ -19,14 +19,14 @@ import numpy as np
 
 from transfuse.core.errors import BudgetError
 from transfuse.core.runs import Run
-from transfuse.fusing import compiled
-from transfuse.fusing.journal import Finished, Journal
-from transfuse.fusing.pieces import Files, Stream, digest_of, hasher, streams_of
+from transfuse.fusing.engine import compiled
+from transfuse.fusing.engine.journal import Finished, Journal
 from transfuse.fusing.planning import Plan, Work
 from transfuse.fusing.recipes import Recipe
 from transfuse.fusing.weights.masks import BLOCK
 from transfuse.fusing.weights.trimming import Survey
 from transfuse.weights.headers import Entry, header_of
+from transfuse.weights.pieces import Files, Stream, digest_of, hasher
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _BEGIN = 2  # SYNC_FILE_RANGE_WRITE
@@ -59,12 +59,8 @@ def carried_out(
     shards = _shards(plan.works, result, shard_bytes)
     journal = Journal(folder / "journal.jsonl", identity)
     done = _taken_up(journal, shards)
-    files = Files()
-    try:
-        with _prepared(recipe, plan):
-            finished = _written(recipe, plan, shards, files, journal, done=done, threads=threads, run=run)
-    finally:
-        files.close()
+    with Files() as files, _prepared(recipe, plan):
+        finished = _written(recipe, plan, shards, files, journal, done=done, threads=threads, run=run)
     if len(shards) > 1:
         (result / INDEX).write_text(_index(shards), encoding="utf-8")
     return {work.name: finished[work.name] for work in plan.works}, len(done)
@@ -124,7 +120,7 @@ def _prepared(recipe: Recipe, plan: Plan) -> Iterator[None]:
     if all(work.fate == "copied" or compiled.able(recipe, work) for work in plan.works):
         yield
         return
-    from transfuse.fusing import general
+    from transfuse.fusing.engine import general
 
     with general.one_thread_each():
         yield
@@ -173,15 +169,12 @@ def _written(
 
 def in_memory(recipe: Recipe, plan: Plan) -> dict[str, np.ndarray]:
     """The bytes of every tensor as they would be written, for trials whose result is not kept."""
-    files, found = Files(), {}
-    try:
-        with _prepared(recipe, plan):
-            survey = _survey(recipe, plan, files, 1)
-            for work in plan.works:
-                blocks = [block.copy() for block in _blocks(recipe, work, streams_of(work, files), survey)]
-                found[work.name] = np.concatenate(blocks) if blocks else np.zeros(0, np.uint8)
-    finally:
-        files.close()
+    found = {}
+    with Files() as files, _prepared(recipe, plan):
+        survey = _survey(recipe, plan, files, 1)
+        for work in plan.works:
+            blocks = [block.copy() for block in _blocks(recipe, work, files.streams(work.operands), survey)]
+            found[work.name] = np.concatenate(blocks) if blocks else np.zeros(0, np.uint8)
     return found
 
 
@@ -192,7 +185,7 @@ def _survey(recipe: Recipe, plan: Plan, files: Files, threads: int) -> Survey | 
         return None
     if all(compiled.able(recipe, work) for work in works):
         return compiled.surveyed(recipe, works, files, max(1, threads))
-    from transfuse.fusing import general
+    from transfuse.fusing.engine import general
 
     return general.surveyed(works, files)
 
@@ -212,7 +205,7 @@ def _on_its_way(handle: int, start: int, stop: int) -> None:
 
 def _write(recipe: Recipe, work: Work, files: Files, handle: int, place: int, survey: Survey | None) -> Finished:
     """One tensor to its place; the digests of its bytes and of what it was made of."""
-    digest, streams = hasher(work.dtype, work.shape), streams_of(work, files)
+    digest, streams = hasher(work.dtype, work.shape), files.streams(work.operands)
     began = place
     for block in _blocks(recipe, work, streams, survey):
         data = block.data
@@ -232,6 +225,6 @@ def _blocks(recipe: Recipe, work: Work, streams: Sequence[Stream], survey: Surve
         return (streams[0].elements(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK))
     if compiled.able(recipe, work):
         return compiled.merged(recipe, work, streams, survey)
-    from transfuse.fusing import general
+    from transfuse.fusing.engine import general
 
     return general.merged(recipe, work, streams, survey)

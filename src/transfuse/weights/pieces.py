@@ -6,13 +6,14 @@ that were merged, after an accident; somebody who forges weights can forge the r
 
 import os
 import threading
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import xxhash
 
 from transfuse.core.errors import WeightsError
-from transfuse.fusing.planning import Work
 from transfuse.weights.headers import Dtype, Entry
 
 _PIECE = 1 << 16
@@ -33,8 +34,14 @@ class Files:
                 self._handles[path] = os.open(path, os.O_RDONLY)
             return self._handles[path]
 
-    def close(self) -> None:
-        """Close all of them."""
+    def streams(self, entries: Iterable[Entry]) -> "list[Stream]":
+        """Tensors, to be read in blocks."""
+        return [Stream(entry, self) for entry in entries]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         for handle in self._handles.values():
             os.close(handle)
         self._handles.clear()
@@ -51,14 +58,13 @@ class Stream:
 
     def into(self, buffer: np.ndarray, start: int, stop: int) -> np.ndarray:
         """These elements, in the first bytes of a buffer. Raises `WeightsError` when the file became shorter."""
-        size = self.entry.dtype.itemsize
-        data = buffer[: (stop - start) * size]
+        data = buffer[: (stop - start) * self.entry.dtype.itemsize]
         if self.entry.tensor is not None:
             import torch  # which made the tensor
 
             data[:] = self.entry.tensor.reshape(-1)[start:stop].view(torch.uint8).numpy()
         else:
-            self._read(data.data, self.entry.start + start * size)
+            self._read(data.data, self.entry.start + start * self.entry.dtype.itemsize)
         if start == self._seen:
             self._digest.update(data.data)
             self._seen = stop
@@ -86,9 +92,10 @@ class Stream:
         return WeightsError(f"'{self.entry.name}' of '{self.entry.path}': {error}")
 
 
-def streams_of(work: Work, files: Files) -> list[Stream]:
-    """The tensor of every parent, and of the base last when there is one."""
-    return [Stream(entry, files) for entry in (*work.entries, *([work.base] if work.base else []))]
+def stored(entry: Entry, start: int, stop: int) -> np.ndarray:
+    """The bytes of these elements. Raises `WeightsError` when the file became shorter."""
+    with Files() as files:
+        return Stream(entry, files).elements(start, stop)
 
 
 def hasher(dtype: Dtype, shape: tuple[int, ...]) -> xxhash.xxh3_128:
@@ -98,11 +105,13 @@ def hasher(dtype: Dtype, shape: tuple[int, ...]) -> xxhash.xxh3_128:
 
 def digest_of(entry: Entry) -> str:
     """The digest of a tensor, read in constant memory."""
-    files = Files()
-    try:
+    with Files() as files:
         return Stream(entry, files).digest()
-    finally:
-        files.close()
+
+
+def digests_of(entries: Mapping[str, Entry]) -> dict[str, str]:
+    """The digest of each, by name."""
+    return {name: digest_of(entry) for name, entry in entries.items()}
 
 
 def floats(data: np.ndarray, dtype: Dtype) -> np.ndarray:
@@ -114,7 +123,7 @@ def floats(data: np.ndarray, dtype: Dtype) -> np.ndarray:
     else:
         import torch
 
-        found = torch.from_numpy(data).view(getattr(torch, dtype.name)).float().numpy()
+        found = torch.from_numpy(data).view(dtype.torch).float().numpy()
     if not np.isfinite(found).all():
         raise WeightsError(NOT_FINITE)
     return found

@@ -17,7 +17,6 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
-import transfuse
 from transfuse.core import atomic
 from transfuse.core.checking import require_kinds
 from transfuse.core.errors import UsageError
@@ -25,23 +24,20 @@ from transfuse.core.nouns import Examples, Model, Report, Section, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
 from transfuse.core.tables import resolve, unknown
-from transfuse.evaluating.assessing import Assessment, assess, plain_row
-from transfuse.evaluating.compare import difference, in_words
+from transfuse.evaluating.assessing import Assessment, assess
 from transfuse.fusing import record
-from transfuse.fusing.accepting import best_of
+from transfuse.fusing.accepting import proof
 from transfuse.fusing.checkpoints import open_checkpoint
-from transfuse.fusing.members import Members, answers, one_model, open_members
 from transfuse.fusing.outputs.blending import Array, Blend, blended
+from transfuse.fusing.outputs.members import Members, answers, one_model, open_members
 from transfuse.fusing.outputs.methods import GIVEN, LEARNT, METHODS
-from transfuse.fusing.pieces import digest_of
-from transfuse.fusing.placing import alone, require_free
-from transfuse.measuring.metrics import PRIMARY
+from transfuse.fusing.placing import alone, require_free, workplace
 from transfuse.predicting.folder import TENSORS
 from transfuse.predicting.predict import activated, confidences_of
 from transfuse.probing.calibrating import temperature
 from transfuse.probing.folds import assign_folds
 from transfuse.tasks.opening import open_task
-from transfuse.weights.headers import read_header
+from transfuse.weights.pieces import digests_of
 
 FOLDS = 5
 
@@ -130,27 +126,22 @@ def _proven(members: Members, task: Task, method: str, options: Mapping[str, Any
     p_MNC = np.stack([answers(model, members.classes, valid, run=run) for model in members.models.values()])
     learnt = _learnt(members, p_MNC, valid, method, options, seed)
     alone_ones = {name: _assessment(members, valid, p) for name, p in zip(members.names, p_MNC, strict=True)}
-    best = best_of(alone_ones)
-    gap = difference(learnt.held, alone_ones[best])
-    kept = gap["low"] > 0
     fusion = one_model(members, learnt.blend, method=method, options=options, temperature=learnt.temperature, seed=seed)
     fusion = dataclasses.replace(fusion, confidences=confidences_of(learnt.held.outputs_NC, members.kind))
-    tested = _tested(members, fusion, best, task, run)
-    chosen = "fusion" if kept else best
-    split = "test" if tested else "valid"
-    measured = (tested or {"fusion": learnt.held, **alone_ones})[chosen]
-    model = fusion if kept else members.models[best]
-    judged = [plain_row(name, found, split="valid") for name, found in {"fusion": learnt.held, **alone_ones}.items()]
+    found = proof(
+        {"fusion": learnt.held, **alone_ones}, lambda best: _tested(members, fusion, best, task, run), rival="member",
+        judge="validation split, out of fold",
+    )  # fmt: skip
     report = Report(
         title=f"{method} of {len(members.names)} models' answers",
-        columns=tuple(judged[0]),
-        rows=(*judged, *(plain_row(name, found, split="test") for name, found in tested.items())),
-        summary=_told(kept, best, PRIMARY[members.kind], gap, tested),
+        columns=tuple(found.rows[0]),
+        rows=found.rows,
+        summary=found.sentences,
         sections=(_shares(members, learnt.blend),),
         warnings=tuple(task.warnings),
     )
-    measured_model = dataclasses.replace(model, metrics={split: measured.all_measured()})
-    return _Made(model=measured_model, report=report, fused=kept)
+    model = dataclasses.replace(fusion if found.kept else members.models[found.best], metrics=found.metrics)
+    return _Made(model=model, report=report, fused=found.kept)
 
 
 def _learnt(
@@ -201,17 +192,6 @@ def _tested(members: Members, fusion: Model, best: str, task: Task, run: Run) ->
     return {"fusion": assess(fusion, test, run=run), best: other}
 
 
-def _told(
-    kept: bool, best: str, metric: str, gap: Mapping[str, float], tested: Mapping[str, Assessment]
-) -> tuple[str, ...]:
-    verdict = "The fusion is kept." if kept else f"The fusion is refused: what is saved is its best member, '{best}'."
-    named = ("The fusion", f"its best member '{best}'", metric)
-    lines = [verdict, in_words(*named, dict(gap)) + " [validation split, out of fold]"]
-    if tested:
-        lines.append(in_words(*named, difference(tested["fusion"], tested[best])) + " [test split]")
-    return tuple(lines)
-
-
 def _shares(members: Members, blend: Blend) -> Section:
     rows = []
     for m, (name, model) in enumerate(members.models.items()):
@@ -226,33 +206,14 @@ def _shares(members: Members, blend: Blend) -> Section:
 
 def _save(made: _Made, members: Members, folder: Path, *, recipe: Mapping[str, Any], seconds: float) -> None:
     """Beside the target first, then in its place; with the record by which `verify` judges when it is a fusion."""
-    target = folder.resolve()
-    work = target.parent / f".{target.name}.fusing"
+    work = workplace(folder)
     with atomic.explained(folder):
         shutil.rmtree(work, ignore_errors=True)
         step = made.model.provenance
         step = dataclasses.replace(step, seconds=seconds) if made.fused else step
         saved = dataclasses.replace(made.model, report=made.report, provenance=step).save(work / "saved")
         if made.fused:
-            record.write(saved, _record(members, saved, recipe))
-        atomic.put_folder(saved, target)
+            parents = {path: digests_of(open_checkpoint(path).entries) for path in members.names}
+            record.write(saved, record.of_file(recipe, saved / TENSORS, parents, "copied", "a member's"))
+        atomic.put_folder(saved, folder.resolve())
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _record(members: Members, saved: Path, recipe: Mapping[str, Any]) -> dict[str, Any]:
-    tensors = {
-        name: {"fate": "copied", "why": "a member's", "digest": digest_of(entry)}
-        for name, entry in read_header(saved / TENSORS).items()
-    }
-    parents = {
-        path: {name: digest_of(entry) for name, entry in open_checkpoint(path).entries.items()}
-        for path in members.names
-    }
-    return {
-        "schema": record.SCHEMA,
-        "transfuse": transfuse.__version__,
-        "recipe": dict(recipe),
-        "parents": parents,
-        "tensors": tensors,
-        "dropped": {},
-    }

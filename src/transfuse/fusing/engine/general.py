@@ -7,28 +7,27 @@ import numpy as np
 import torch
 
 from transfuse.core.errors import WeightsError
-from transfuse.fusing.compiled import too_large
-from transfuse.fusing.pieces import Files, Stream, streams_of
+from transfuse.fusing.engine.compiled import too_large
+from transfuse.fusing.inputs.computed import cast, whole
 from transfuse.fusing.planning import Work
 from transfuse.fusing.recipes import Recipe
 from transfuse.fusing.weights import merging
 from transfuse.fusing.weights.merging import Operands, Read, finite
 from transfuse.fusing.weights.trimming import Survey
-from transfuse.weights.headers import Dtype
+from transfuse.weights.pieces import Files, Stream
 
 
 def merged(recipe: Recipe, work: Work, streams: Sequence[Stream], survey: Survey | None) -> Iterator[np.ndarray]:
     """The tensor in its type, as bytes, block after block. `streams`: the base last when there is one."""
-    statistics = _statistics(work)
     blocks = merging.blocks_of(
-        recipe.method, operands(work, streams, statistics), work.options, seed=recipe.seed, compat=recipe.compat,
+        recipe.method, operands(work, streams), work.options, seed=recipe.seed, compat=recipe.compat,
         survey=survey,
     )  # fmt: skip
     for block in blocks:
         yield _stored(block, work).contiguous().view(torch.uint8).numpy()
 
 
-def operands(work: Work, streams: Sequence[Stream], statistics: tuple[torch.Tensor, ...] = ()) -> Operands:
+def operands(work: Work, streams: Sequence[Stream]) -> Operands:
     """One tensor of every parent, to read in blocks."""
     reads = [_reading(stream) for stream in streams]
     parents = len(work.entries)
@@ -37,13 +36,13 @@ def operands(work: Work, streams: Sequence[Stream], statistics: tuple[torch.Tens
         shape=work.shape,
         parents=tuple(reads[:parents]),
         base=reads[parents] if work.base else None,
-        statistics=statistics,
+        statistics=tuple(whole(entry) for entry in work.statistics),
     )
 
 
 def surveyed(works: Sequence[Work], files: Files) -> Survey:
     """What a method that looks beyond one tensor learns of the whole model first."""
-    return merging.surveyed([(operands(work, streams_of(work, files)), work.options) for work in works])
+    return merging.surveyed([(operands(work, files.streams(work.operands)), work.options) for work in works])
 
 
 @contextlib.contextmanager
@@ -57,22 +56,8 @@ def one_thread_each() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _torch(dtype: Dtype) -> torch.dtype:
-    found: torch.dtype = getattr(torch, dtype.name)
-    return found
-
-
 def _elements(stream: Stream, start: int, stop: int) -> torch.Tensor:
-    return torch.from_numpy(stream.elements(start, stop)).view(_torch(stream.entry.dtype))
-
-
-def _statistics(work: Work) -> tuple[torch.Tensor, ...]:
-    files = Files()
-    try:
-        streams = [Stream(entry, files) for entry in work.statistics]
-        return tuple(_elements(s, 0, s.entry.count).reshape(s.entry.shape) for s in streams)
-    finally:
-        files.close()
+    return torch.from_numpy(stream.elements(start, stop)).view(stream.entry.dtype.torch)
 
 
 def _reading(stream: Stream) -> Read:
@@ -89,13 +74,9 @@ def _reading(stream: Stream) -> Read:
 
 def _stored(block: torch.Tensor, work: Work) -> torch.Tensor:
     """A block in the type of the result. Raises `WeightsError` when it does not hold the numbers."""
-    dtype = _torch(work.dtype)
-    if block.dtype == dtype:
+    if block.dtype == work.dtype.torch:
         return block
-    if dtype in (torch.float8_e4m3fn, torch.float8_e5m2):
-        limit = torch.finfo(dtype).max
-        return block.clamp(-limit, limit).to(dtype)  # a cast past the limit gives NaN
-    stored = block.to(dtype)
-    if not bool(torch.isfinite(stored.sum(dtype=torch.float32))) and not bool(torch.isfinite(stored).all()):
-        raise too_large(work)
-    return stored
+    stored = cast(block, work.dtype)
+    if work.dtype.itemsize == 1 or torch.isfinite(stored.sum(dtype=torch.float32)) or torch.isfinite(stored).all():
+        return stored
+    raise too_large(work)
