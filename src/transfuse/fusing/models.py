@@ -15,15 +15,18 @@ from transfuse.core.provenance import plain
 from transfuse.core.randomness import key
 from transfuse.fusing.alignment.repairing import batch_norms, estimated_anew
 from transfuse.fusing.checkpoints import Checkpoint
-from transfuse.fusing.pieces import digest_of
+from transfuse.fusing.pieces import elements_of, floats
 from transfuse.fusing.recipes import Recipe
 from transfuse.predicting.folder import load, read_document
 from transfuse.sources import inputs
 from transfuse.weights.files import read_tensors
+from transfuse.weights.headers import Entry
 from transfuse.weights.matching import load_into
 
 _SAME = ("modality", "kind", "classes", "builder", "head", "preprocessing", "target_scale")
 _STATISTICS = ("running_mean", "running_var")
+_ROUNDING = 1e-6
+"""Of the largest number of a tensor: what averaging or interpolating equal numbers in float32 does, and no training."""
 _LABELS = {"target_scale": "scale of targets", "builder": "network", "classes": "list of classes"}
 
 
@@ -71,15 +74,23 @@ def load_digest(folder: Path) -> str:
 
 
 def same_statistics(checkpoints: Iterable[Checkpoint]) -> bool:
-    """Whether all parents have the same running statistics, to the bit: they were trained with these frozen.
+    """Whether all parents have the same running statistics, but for rounding: they were trained with these frozen.
 
     The result belongs to them then, as its parents do; others would be new to its weights.
     """
-    found = []
-    for checkpoint in checkpoints:
-        entries = [e for name, e in sorted(checkpoint.entries.items()) if name.endswith(_STATISTICS)]
-        found.append([digest_of(e) for e in entries])
-    return all(digests == found[0] for digests in found)
+    first, *others = (_statistics(checkpoint) for checkpoint in checkpoints)
+    return all(own.keys() == first.keys() and all(_close(own[name], first[name]) for name in first) for own in others)
+
+
+def _statistics(checkpoint: Checkpoint) -> dict[str, Entry]:
+    return {name: entry for name, entry in checkpoint.entries.items() if name.endswith(_STATISTICS)}
+
+
+def _close(a: Entry, b: Entry) -> bool:
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    x, y = (floats(elements_of(entry), entry.dtype) for entry in (a, b))
+    return bool(np.abs(x - y).max(initial=0.0) <= _ROUNDING * np.abs(y).max(initial=0.0))
 
 
 def with_statistics(model: Model, task: Task, batches: int = 100) -> int:

@@ -105,6 +105,15 @@ def digest_of(entry: Entry) -> str:
         files.close()
 
 
+def elements_of(entry: Entry) -> np.ndarray:
+    """A whole tensor as bytes."""
+    files = Files()
+    try:
+        return Stream(entry, files).elements(0, entry.count)
+    finally:
+        files.close()
+
+
 def floats(data: np.ndarray, dtype: Dtype) -> np.ndarray:
     """Bytes as float32. Raises `WeightsError` when a number is not finite."""
     if dtype.name == "bfloat16":
