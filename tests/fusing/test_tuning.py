@@ -197,3 +197,9 @@ def test_statistics_that_differ_by_rounding_alone_are_shared(tmp_path):
         write_tensors(path, {"bn.running_mean": running, "fc.weight": torch.rand(3)})
     frozen, rounded, trained = map(open_checkpoint, paths)
     assert same_statistics([frozen, rounded]) and not same_statistics([frozen, trained])
+
+
+def test_a_tokenizer_is_not_asked_of_models_that_have_none(colours, tmp_path):
+    paths = [colours("one", RIGHT), colours("two", WRONG)]
+    with pytest.raises(UsageError, match=r"tokenizer.json, but '.*' has none"):
+        fuse(*paths, tokenizer="union", out=tmp_path / "out", force=True, trust_code=True)

@@ -23,7 +23,7 @@ def require_free(folder: Path, parents: Iterable[Path], needed: int, replace: bo
         ours = (folder / record.RECORD).is_file() or (folder / "model.json").is_file()
         if not (replace and ours):
             raise UsageError(
-                f"'{folder}' must be new, but exists. Choose another, or replace an older result (replace)."
+                f"'{folder}' must be new, but exists. Choose another, or replace an older result (--replace)."
             )
     atomic.require_writable(folder)
     free = shutil.disk_usage(target.parent).free

@@ -272,7 +272,7 @@ def _write(
     if any(target == adapter.path.resolve() for adapter in adapters):
         raise UsageError(f"`out` must be another folder than its parents, but is '{out}'. Choose a new one.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not (replaced and (out / record.RECORD).is_file()):
-        raise UsageError(f"'{out}' must be new, but exists. Choose another, or replace an older result (replace).")
+        raise UsageError(f"'{out}' must be new, but exists. Choose another, or replace an older result (--replace).")
     parents = {str(a.path): {n: digest_of(e) for n, e in entries_of(a.file).items()} for a in adapters}
     with atomic.writing_folder(out) as part:
         write_tensors(part / FILES[0], tensors, {"format": "pt"})

@@ -102,6 +102,10 @@ def _aligned(
     from transfuse.sources.texts.vocabularies import united
 
     origin = recipe.files_from or recipe.base or recipe.paths[0]
+    if not words:
+        raise UsageError(
+            f"`tokenizer` must go with folders of weights and their tokenizer.json, but '{origin}' has none. Omit it."
+        )
     if origin not in words:
         raise UsageError(f"`tokenizer` must be union, base or the path of a parent, but is '{origin}'.")
     _require_rows(words)

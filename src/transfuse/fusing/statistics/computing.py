@@ -42,7 +42,7 @@ def with_statistics(
     if any(part.statistics for part in parts) or not all((Path(p.path) / DOCUMENT).is_file() for p in parts):
         return recipe, on
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not replaced:
-        raise UsageError(f"'{out}' must be new, but exists. Choose another, or replace an older result (replace).")
+        raise UsageError(f"'{out}' must be new, but exists. Choose another, or replace an older result (--replace).")
     require_alike({part.path: read_document(Path(part.path)) for part in parts})
     task = on if isinstance(on, Task) else open_task(on, seed=0, run=run)
     folder = out.resolve().parent / f".{out.resolve().name}.fusing" / "statistics"
