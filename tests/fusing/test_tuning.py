@@ -203,3 +203,9 @@ def test_a_tokenizer_is_not_asked_of_models_that_have_none(colours, tmp_path):
     paths = [colours("one", RIGHT), colours("two", WRONG)]
     with pytest.raises(UsageError, match=r"tokenizer.json, but '.*' has none"):
         fuse(*paths, tokenizer="union", out=tmp_path / "out", force=True, trust_code=True)
+
+
+def test_the_proof_is_a_sentence(colours, photos, tmp_path):
+    paths = [colours("one", RIGHT), colours("two", RIGHT)]
+    report = fuse(*paths, out=tmp_path / "out", on=photos, force=True, trust_code=True)
+    assert report.summary[1].startswith("No difference between the fusion and its best parent")

@@ -15,7 +15,7 @@ import numpy as np
 
 from transfuse.checking.column_drift import TREES, moved_columns, told_apart
 from transfuse.checking.looks import LOOKS, looks_of
-from transfuse.checking.seeing import WORDS, everything, seen, words_of
+from transfuse.checking.seeing import everything, seen, words_of
 from transfuse.core import verbs
 from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Report, Section, Source, Task
@@ -30,6 +30,7 @@ from transfuse.tasks.tables.opening import columns_of
 _CLEAR = 0.8
 """Standardised difference that is called large (Cohen, Statistical Power Analysis, 1988)."""
 _RESAMPLES = 500
+_WORDS = "their words (tf-idf)"
 _CROP = " Models may carry over better from pictures cropped to what is not background: try `--crop ink`."
 _EQUAL, _ALWAYS = 1e-9, 99.0
 _ENDS = (("standardised", "value"), ("low", "low"), ("high", "high"))
@@ -125,7 +126,7 @@ def _told_apart(
     source = None if source is None else find(source, trust_code=trust_code)
     if tasks[0].modality == "text" and (source is None or counts_words(source)):
         # words learnt from one set alone would know it by heart, and tell it from any other
-        x_ND, by = words_of([item for part in examples for item in part.items]), WORDS
+        x_ND, by = words_of([item for part in examples for item in part.items]), _WORDS
     else:
         parts = [seen(task, source, run=run) for task in tasks]
         x_ND, by = np.concatenate([x for x, _ in parts]), parts[0][1]

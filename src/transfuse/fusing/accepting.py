@@ -11,7 +11,7 @@ from dataclasses import replace
 from transfuse.core.nouns import Model, Report, Section, Task
 from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import Assessment, assess, plain_row, split_of
-from transfuse.evaluating.compare import difference, in_words
+from transfuse.evaluating.compare import capitalised, difference, in_words
 from transfuse.fusing.models import with_statistics
 from transfuse.measuring.metrics import PRIMARY
 
@@ -27,14 +27,16 @@ def accepted(
     best = best_of(judged)
     gap = difference(judged["fusion"], judged[best])
     kept = gap["low"] > 0
-    named = ("The fusion", f"its best parent '{best}'", PRIMARY[model.kind])
-    sentence = in_words(*named, gap) + " [validation split]"
+    named = ("the fusion", f"its best parent '{best}'", PRIMARY[model.kind])
+    sentence = capitalised(in_words(*named, gap)) + " [validation split]"
     verdict = "The fusion is kept." if kept else f"The fusion is refused: what is saved is its best parent, '{best}'."
     chosen = model if kept else parents[best]
     rows = [plain_row(name, found, split="valid") for name, found in judged.items()]
     tested = _tested(task, {"fusion": model, best: parents[best]}, run)
     rows += [plain_row(name, found, split="test") for name, found in tested.items()]
-    told_of_test = [in_words(*named, difference(tested["fusion"], tested[best])) + " [test split]"] if tested else []
+    told_of_test = (
+        [capitalised(in_words(*named, difference(tested["fusion"], tested[best]))) + " [test split]"] if tested else []
+    )
     measured = (tested or judged)["fusion" if kept else best]
     told = replace(
         report,

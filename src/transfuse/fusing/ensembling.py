@@ -26,7 +26,7 @@ from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
 from transfuse.core.tables import resolve, unknown
 from transfuse.evaluating.assessing import Assessment, assess, plain_row
-from transfuse.evaluating.compare import difference, in_words
+from transfuse.evaluating.compare import capitalised, difference, in_words
 from transfuse.fusing import record
 from transfuse.fusing.accepting import best_of
 from transfuse.fusing.checkpoints import open_checkpoint
@@ -205,10 +205,10 @@ def _told(
     kept: bool, best: str, metric: str, gap: Mapping[str, float], tested: Mapping[str, Assessment]
 ) -> tuple[str, ...]:
     verdict = "The fusion is kept." if kept else f"The fusion is refused: what is saved is its best member, '{best}'."
-    named = ("The fusion", f"its best member '{best}'", metric)
-    lines = [verdict, in_words(*named, dict(gap)) + " [validation split, out of fold]"]
+    named = ("the fusion", f"its best member '{best}'", metric)
+    lines = [verdict, capitalised(in_words(*named, dict(gap))) + " [validation split, out of fold]"]
     if tested:
-        lines.append(in_words(*named, difference(tested["fusion"], tested[best])) + " [test split]")
+        lines.append(capitalised(in_words(*named, difference(tested["fusion"], tested[best]))) + " [test split]")
     return tuple(lines)
 
 
