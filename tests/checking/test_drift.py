@@ -66,3 +66,18 @@ def test_looks_are_what_they_are_called():
 def test_two_modalities_cannot_be_compared(here, texts):
     with pytest.raises(UsageError, match="Both sets must be of one modality"):
         drift(here, texts)
+
+
+def reviews_of(words: tuple[str, ...], seed: int) -> tr.Task:
+    generator = np.random.default_rng(seed)
+    texts = [" ".join(generator.choice(words, 8)) + f" {number}" for number in range(90)]
+    return tr.task((texts, ["a", "b"] * 45), modality="text")
+
+
+@pytest.mark.parametrize("by", [None, "builtin:words"])
+def test_texts_are_compared_by_the_words_of_both(by: str | None) -> None:
+    words = ("film", "actor", "scene", "ending", "music", "story", "camera", "evening", "cinema", "plot")
+    same = drift(reviews_of(words, 0), reviews_of(words, 1), source=by)
+    assert same.rows[0]["auc"]["low"] <= 0.5 and same.summary[0].startswith("No difference")
+    other = drift(reviews_of(words, 0), reviews_of((*words[:8], "goal", "match"), 1), source=by)
+    assert other.rows[0]["auc"]["low"] > 0.7

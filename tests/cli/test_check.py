@@ -33,7 +33,7 @@ def test_findings_become_new_data_only_when_the_user_says_so(transfuse, data, he
         writer.writeheader()
         writer.writerows(rows)
     ended = transfuse("check", "photos", "--fix", "decided.csv", "--out", "clean", "--quiet")
-    assert ended.code == 0 and "1 examples were removed, 0 relabelled" in ended.out
+    assert ended.code == 0 and "1 removed, 0 relabelled" in ended.out
     assert "dog99" not in (here / "clean" / "data.csv").read_text() and (data / "dog" / "dog99.png").exists()
     assert transfuse("check", "clean/data.csv", "--kind", "single-label", "--quiet").code == 0
     ended = transfuse("check", "photos", "--fix", "decided.csv", "--out", "clean", "--quiet")

@@ -4,11 +4,13 @@ import csv
 import json
 import shlex
 import sys
+from pathlib import Path
 
 import click
 import numpy as np
 import pytest
 from safetensors.torch import save_file
+from tests.conftest import sentences
 
 from transfuse.cli.main import COMMANDS, LazyGroup
 from transfuse.cli.main import transfuse as group
@@ -168,6 +170,19 @@ def test_cache_says_what_is_there_and_clears_it(transfuse, here, photos, source)
     cleared = strict(transfuse("cache", "--clear", "--format", "json").out)
     assert cleared["removed_bytes"] == full["bytes"] and cleared["entries"] == cleared["runs"] == 0
     assert "Removed" in transfuse("cache", "--clear").out
+
+
+def test_the_cache_knows_the_words_of_texts(transfuse, here):
+    texts, labels = sentences(8)
+    Path("t.csv").write_text("text,label\n" + "".join(f"{t},{y}\n" for t, y in zip(texts, labels, strict=True)))
+    fitted = ("transfer", "builtin:words", "t.csv", "--method", "probe", "--quiet", "--out")
+    assert transfuse(*fitted, "a").code == 0
+    assert "1 vocabulary, 0 unfinished runs" in transfuse("cache").out and "words of texts" in transfuse("cache").out
+    kept = next((here.parent / "cache" / "words").iterdir())
+    kept.write_bytes(kept.read_bytes()[:100])
+    assert transfuse(*fitted, "b").code == 0  # what broke is learnt again
+    assert strict(transfuse("cache", "--clear", "--format", "json").out)["vocabularies"] == 0
+    assert not kept.exists() and transfuse("predict", "b", "warm rain today").code == 0
 
 
 def test_the_command_that_repeats_it_is_printed_whole(transfuse, here, photos, source):

@@ -68,4 +68,18 @@ def test_what_users_get_wrong_is_a_value_error() -> None:
         found.predict(TEXTS[:6])
     with pytest.raises(ValueError, match="read"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        TransferClassifier().fit(TEXTS, LABELS)  # the source inside the package takes pictures
+        TransferClassifier().fit(
+            [f"{row}.jpg" for row in range(len(LABELS))], LABELS
+        )  # forgotten pictures are no texts
+
+
+def test_the_default_counts_the_words_of_texts() -> None:
+    found = TransferClassifier().fit(TEXTS, LABELS)
+    np.testing.assert_allclose(
+        found.predict_proba(TEXTS[:5]), TransferClassifier(WORDS).fit(TEXTS, LABELS).predict_proba(TEXTS[:5])
+    )
+    assert found.source == "builtin" and found.model_.modality == "text"
+    assert TransferClassifier().fit([text + " " * 5000 for text in TEXTS], LABELS).model_.modality == "text"
+    y = [float(len(text)) for text in TEXTS]
+    assert TransferRegressor().fit(TEXTS, y).score(TEXTS, y) > 0
+    assert Featurizer().fit(TEXTS).transform(TEXTS[:4]).shape[0] == 4

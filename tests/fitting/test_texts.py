@@ -54,5 +54,5 @@ def test_ranking_texts(tiny_networks: dict[str, Path]) -> None:
     task = tr.task(sentences(30))
     report = tr.rank(task, [str(folder) for folder in tiny_networks.values()])
     assert {row["source"] for row in report.rows} == {"bert", "llama"}
-    with pytest.raises(DataError, match="modality image"):
+    with pytest.raises(DataError, match="takes pictures, but the data are texts"):
         tr.rank(task, ["random:timm:test_resnet"])

@@ -13,6 +13,7 @@ from PIL import Image
 from transfuse.core.errors import UnknownName
 from transfuse.core.nouns import Report, Section
 from transfuse.reporting.page import render_page
+from transfuse.reporting.values import best_row
 
 FLAGS = [
     "--headless",
@@ -218,3 +219,8 @@ def test_text_has_enough_contrast(dark):
         for ground in ("paper", "raised"):
             bright, dim = sorted((luminance(palette[text]), luminance(palette[ground])), reverse=True)
             assert (bright + 0.05) / (dim + 0.05) >= 4.5, (text, ground)
+
+
+def test_the_lowest_barrier_is_the_best() -> None:
+    rows = [{"barrier": {"value": value, "low": value, "high": value, "n": 9}} for value in (3.0, 0.1)]
+    assert best_row(("barrier",), rows) == 1

@@ -81,7 +81,7 @@ def test_an_option_of_another_modality_is_refused(tmp_path: Path) -> None:
 
 def test_a_model_refuses_tasks_of_another_modality(photos: Path) -> None:
     task = open_task(photos)
-    with pytest.raises(DataError, match="modality text, but the task's is image"):
+    with pytest.raises(DataError, match="takes texts, but the data are pictures"):
         require_modality(task, "text")
-    with pytest.raises(DataError, match="modality text"):
+    with pytest.raises(DataError, match="takes texts"):
         open_split(task, modality="text", classes=task.classes, kind=task.kind)

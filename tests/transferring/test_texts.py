@@ -183,7 +183,7 @@ def test_methods_for_pictures_say_so(tiny_networks: dict[str, Path], task: Task,
 
 
 def test_a_source_of_pictures_refuses_texts(task: Task) -> None:
-    with pytest.raises(DataError, match="modality image, but the task's is text"):
+    with pytest.raises(DataError, match="takes pictures, but the data are texts"):
         tr.transfer("random:timm:test_resnet", task, method="probe")
 
 

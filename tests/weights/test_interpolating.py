@@ -40,3 +40,9 @@ def test_counters_and_new_tensors_come_from_b() -> None:
 def test_other_shapes_are_refused() -> None:
     with pytest.raises(WeightsError, match="one shape"):
         interpolate({"w": torch.zeros(2)}, {"w": torch.zeros(3)}, 0.5)
+
+
+def test_what_both_have_stays_as_it_is_to_the_bit() -> None:
+    """Frozen statistics would be new by a rounding, and taken for trained ones when models are fused."""
+    a = {"w": torch.rand(1000, generator=torch.Generator().manual_seed(0))}
+    assert torch.equal(interpolate(a, {"w": a["w"].clone()}, 0.4)["w"], a["w"])

@@ -15,7 +15,7 @@ import numpy as np
 
 from transfuse.checking.column_drift import TREES, moved_columns, told_apart
 from transfuse.checking.looks import LOOKS, looks_of
-from transfuse.checking.seeing import everything, seen
+from transfuse.checking.seeing import everything, seen, words_of
 from transfuse.core import verbs
 from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Report, Section, Source, Task
@@ -24,11 +24,13 @@ from transfuse.measuring.intervals import interval, wilson
 from transfuse.predicting.predict import activated
 from transfuse.probing.heads import fit_head
 from transfuse.sources.references import find
+from transfuse.sources.texts.words import counts_words
 from transfuse.tasks.tables.opening import columns_of
 
 _CLEAR = 0.8
 """Standardised difference that is called large (Cohen, Statistical Power Analysis, 1988)."""
 _RESAMPLES = 500
+_WORDS = "their words (tf-idf)"
 _CROP = " Models may carry over better from pictures cropped to what is not background: try `--crop ink`."
 _EQUAL, _ALWAYS = 1e-9, 99.0
 _ENDS = (("standardised", "value"), ("low", "low"), ("high", "high"))
@@ -120,17 +122,19 @@ def _told_apart(
     tasks: list[Task], source: Source | str | Path | None, *, seed: int, trust_code: bool, run: Run
 ) -> tuple[Measured, str]:
     """AUC, out of fold, of a head that tells the sets apart."""
-    if source is not None:
-        source = find(source, trust_code=trust_code)
-    elif tasks[0].modality == "text":
-        raise UsageError("Texts are compared by the features of a source. Name one with `source`.")
-    parts = [seen(task, source, run=run) for task in tasks]
-    x_ND = np.concatenate([x for x, _ in parts])
-    from_N = np.repeat([0, 1], [len(x) for x, _ in parts])
-    copies = [digest for task in tasks for digest in everything(task).examples.digests]
+    examples = [everything(task).examples for task in tasks]
+    source = None if source is None else find(source, trust_code=trust_code)
+    if tasks[0].modality == "text" and (source is None or counts_words(source)):
+        # words learnt from one set alone would know it by heart, and tell it from any other
+        x_ND, by = words_of([item for part in examples for item in part.items]), _WORDS
+    else:
+        parts = [seen(task, source, run=run) for task in tasks]
+        x_ND, by = np.concatenate([x for x, _ in parts]), parts[0][1]
+    from_N = np.repeat([0, 1], [len(part) for part in examples])
+    copies = [digest for part in examples for digest in part.digests]
     head = fit_head(x_ND, from_N, "single-label", method="ridge", class_weights="balanced", seed=seed, groups=copies)
     p_NC = activated(head.out_of_fold_NC, "single-label", temperature=head.temperature)
-    return interval("single-label", "auc", from_N, p_NC, seed=seed), parts[0][1]
+    return interval("single-label", "auc", from_N, p_NC, seed=seed), by
 
 
 def looks_apart(items: Sequence[Any], others: Sequence[Any], names: tuple[str, str], seed: int) -> list[dict[str, Any]]:

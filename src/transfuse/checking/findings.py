@@ -20,11 +20,12 @@ PROBLEMS = {
     "copy": "the same example twice in one split",
     "near-copy": "looks or reads the same in one split",
     "one-colour": "a picture of one single colour",
+    "silent": "a sound without anything to hear",
     "damaged-text": "characters of a wrong encoding, or NUL characters",
     "repeated-number": "one number stands for many examples, as a missing value would",
 }
 """What each problem is, most harmful first."""
-_TOLD = {"wrong-encoding": "damaged-text", "nul-characters": "damaged-text"}
+_TOLD = {"wrong-encoding": "damaged-text", "nul-characters": "damaged-text", "silent": "silent"}
 """Warnings of a task that name single examples, and the problem that each is."""
 _REPEATED, _DISTINCT = 0.05, 20
 """Share of examples with one number from which it is suspicious, where at least so many numbers occur."""
@@ -86,7 +87,8 @@ def _contents(task: Task, every: Everything, twins: Copies) -> Iterator[Finding]
     for warning in task.warnings:
         if warning.code in _TOLD:
             for place in (where[name] for name in warning.places if name in where):
-                yield Finding(place=place, problem=_TOLD[warning.code], given=_label(task, every, place))
+                keep = "no" if warning.code == "silent" else "yes"
+                yield Finding(place=place, problem=_TOLD[warning.code], given=_label(task, every, place), keep=keep)
     if task.kind == "regression":
         yield from _repeated(task, every)
 

@@ -3,10 +3,10 @@
 Letters: N examples of all splits, D features.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -18,7 +18,9 @@ from transfuse.sources.extraction import features
 from transfuse.sources.opening import open_source
 from transfuse.sources.references import find
 from transfuse.sources.sounds import suiting as sound_sources
+from transfuse.sources.texts import words
 from transfuse.tasks.joining import concatenated
+from transfuse.tasks.opening import require_modality
 from transfuse.tasks.tables.opening import columns_of
 from transfuse.tasks.tables.rows import encoded_rows
 from transfuse.tasks.texts.reading import text_of
@@ -54,11 +56,12 @@ def seen(
     of which some are missing (NaN). Raises what opening raises.
     """
     if source is None and task.modality == "text":
-        return _words(task), WORDS
+        return words_of(everything(task).examples.items), WORDS
     if source is None and task.modality == "table":
         return encoded_rows(everything(task).examples.items, columns_of(task)), CELLS
-    found = find(source if source is not None else DEFAULT, trust_code=trust_code)
-    opened = open_source(sound_sources.suited(found, task))
+    found = sound_sources.suited(find(source if source is not None else DEFAULT, trust_code=trust_code), task)
+    require_modality(task, found.modality)
+    opened = open_source(words.suited(found, task))
     names = spread(opened.depths, DEPTHS)
     parts = [cast("Mapping[str, Features]", features(opened, task, split, names, run=run)) for split in task.splits]
     x_ND = np.concatenate([np.concatenate([part[name].x_ND for name in names], axis=1) for part in parts])
@@ -69,12 +72,12 @@ def seen(
     return x_ND, opened.source.name
 
 
-def _words(task: Task) -> np.ndarray:
+def words_of(items: Sequence[Any]) -> np.ndarray:
     """tf-idf of words and pairs of words in at most 256 directions, one for five texts (latent semantic analysis)."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    texts = [text_of(item) for item in everything(task).examples.items]
+    texts = [text_of(item) for item in items]
     try:
         x_NV = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), max_features=_WORDS).fit_transform(texts)
     except ValueError:

@@ -63,7 +63,7 @@ def cleaning_report(before: Task, after: Task, path: Path, *, command: str) -> R
         columns=("split", "before", "after"),
         rows=rows,
         summary=(
-            f"{len(done['removed'])} examples were removed, {len(done['relabelled'])} relabelled; {RECORD} names them.",
+            f"{len(done['removed'])} removed, {len(done['relabelled'])} relabelled; {RECORD} names the examples.",
             f"Digest {before.digest[:12]} became {after.digest[:12]}; the old data are as they were.",
             f"Go on with: {shlex.join(['transfuse', 'fit', str(path), *_options(after)])}",
         ),

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,28 @@ from transfuse.cli import shared
 @click.option("--clear", is_flag=True, help="Remove everything that is cached. It is made again when needed.")
 @shared.as_format
 def command(clear: bool, form: str, quiet: bool) -> None:
-    """Show what is cached: features and unfinished runs. Everything in it can be made again."""
+    """Show what is cached: features, words of texts and unfinished runs. Everything in it can be made again."""
     from transfuse.sources import cache
 
     removed = _cleared() if clear else 0
-    entries, runs = cache.entries(), _runs()
-    total = sum(entry.bytes for entry in entries) + sum(runs.values())
+    entries, runs, words = cache.entries(), _runs(), _words()
+    total = sum(entry.bytes for entry in entries) + sum(runs.values()) + sum(words.values())
     folder = str(cache.default_folder())
     if form == "json":
-        document = {"folder": folder, "entries": len(entries), "runs": len(runs), "bytes": total}
+        counts = {"entries": len(entries), "vocabularies": len(words), "runs": len(runs)}
+        document = {"folder": folder, **counts, "bytes": total}
         click.echo(json.dumps({**document, "removed_bytes": removed}))
         return
-    click.echo(f"{folder}: {len(entries)} arrays of features, {len(runs)} unfinished runs, {_size(total).strip()}")
+    counted = (
+        _counted(entries, "array", "of features"),
+        _counted(words, "vocabulary"),
+        _counted(runs, "unfinished run"),
+    )
+    click.echo(f"{folder}: {', '.join(counted)}, {_size(total).strip()}")
     for entry in entries:
         click.echo(f"  {_size(entry.bytes)}  {_title(entry.description)}")
+    for name, size in words.items():
+        click.echo(f"  {_size(size)}  words of texts {name[:12]}")
     for name, size in runs.items():
         click.echo(f"  {_size(size)}  unfinished run {name}")
     if clear:
@@ -36,12 +44,27 @@ def command(clear: bool, form: str, quiet: bool) -> None:
 
 
 def _cleared() -> int:
-    """Remove features and runs; the bytes that became free."""
+    """Remove features, words and runs; the bytes that became free."""
     from transfuse.sources import cache
 
-    freed = cache.clear() + sum(_runs().values())
-    shutil.rmtree(shared.runs_folder(), ignore_errors=True)
+    freed = cache.clear() + sum(_runs().values()) + sum(_words().values())
+    for folder in (shared.runs_folder(), cache.words_folder()):
+        shutil.rmtree(folder, ignore_errors=True)
     return freed
+
+
+def _words() -> dict[str, int]:
+    """Bytes of what `builtin:words` learnt of each task's texts; with what killed writers left."""
+    from transfuse.sources import cache
+
+    files = (path for path in cache.words_folder().glob("*") if path.is_file())
+    return {path.stem: path.stat().st_size for path in sorted(files)}
+
+
+def _counted(things: Sized, noun: str, rest: str = "") -> str:
+    count = len(things)
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") and not noun.endswith("ay") else f"{noun}s"
+    return f"{count} {noun if count == 1 else plural} {rest}".strip()
 
 
 def _runs() -> dict[str, int]:

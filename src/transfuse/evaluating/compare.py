@@ -35,6 +35,11 @@ def in_words(name_a: str, name_b: str, metric: str, gap: dict[str, float]) -> st
     return f"{verdict}: {value:+.2f}{unit} of {metric} (95 % interval {low:+.2f} to {high:+.2f}, n = {gap['n']:.0f})."
 
 
+def capitalised(sentence: str) -> str:
+    """The sentence with a large first letter, and all others as they are."""
+    return sentence[:1].upper() + sentence[1:]
+
+
 def compare(
     model_a: Model | str | Path,
     model_b: Model | str | Path,

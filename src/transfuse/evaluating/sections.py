@@ -52,10 +52,13 @@ def _reliability(assessment: Assessment) -> Section:
 def _worst(assessment: Assessment) -> Section:
     wrongness_N = _wrongness(assessment)
     places = [int(place) for place in np.argsort(-wrongness_N)[:_WORST] if wrongness_N[place] > 0]
+    if not places:
+        note = f"None: all {len(wrongness_N)} answers are right."
+        return Section(kind="text", title="Worst mistakes", content=[note])
     note = f"The {len(places)} of {len(wrongness_N)} examples on which the model was most surely wrong."
     if assessment.modality not in ("image", "sound"):
         rows = [_row(assessment, place) for place in places]
-        columns = [name for name in _COLUMNS if not rows or name in rows[0]]
+        columns = [name for name in _COLUMNS if name in rows[0]]
         return Section(kind="table", title="Worst mistakes", content={"columns": columns, "rows": rows}, note=note)
     content = [_picture(assessment, place) for place in places]
     return Section(kind="pictures", title="Worst mistakes", content=content, note=note)

@@ -52,7 +52,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
 
     Parameters:
         source: What pictures or texts are seen by: a Source or a reference such as `timm:resnet18`, `hf:NAME` or
-            `builtin:words`. Not asked for features.
+            `builtin:words`, for which `builtin` stands where X holds texts. Not asked for features.
         method: For both: a method of transfer, such as `probe` or `finetune`; or `fit`, which decides by evidence.
         solver: `ridge`, `logistic` or `auto`: of the head on features.
         class_weight: None, `balanced` or a weight for each class.
@@ -207,7 +207,7 @@ class Featurizer(TransformerMixin, BaseEstimator):
         else:
             chosen("choice of depths", self.depths, ("final", "several", "many"))
             with as_value_errors():
-                self.source_ = seen_by(source_of(self.source, self.trust_code), items)
+                self.source_ = seen_by(source_of(self.source, self.trust_code, items), items)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -259,7 +259,7 @@ def _fit_model(
     options = {**more, "seed": seed_of(estimator.random_state), **(estimator.options or {})}
     with as_value_errors():
         estimator.model_ = learnt_from(
-            source_of(estimator.source, estimator.trust_code),
+            source_of(estimator.source, estimator.trust_code, items),
             items,
             targets,
             kind=kind,

@@ -1,6 +1,6 @@
 """What scikit-learn hands to an estimator as X, where it holds pictures or texts: recognised, seen, learnt from.
 
-Strings are texts to a source of texts, and paths of pictures to others.
+Strings are texts to a source of texts, and paths of pictures to others; `builtin` takes them as what they look like.
 Letters: N examples, H, W pixels, C channels or classes, D features.
 """
 
@@ -8,6 +8,7 @@ import contextlib
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,10 @@ from transfuse.sources.opening import open_source
 from transfuse.sources.precision import Precision
 from transfuse.sources.references import find
 from transfuse.sources.suiting import suited
+from transfuse.sources.texts import words
 from transfuse.tasks.images.arrays import list_memory
+from transfuse.tasks.images.decoding import SUFFIXES
+from transfuse.tasks.listing import SOUNDS
 from transfuse.tasks.opening import open_task
 from transfuse.transferring.starting import COUNTS
 from transfuse.transferring.transfer import carried_out
@@ -108,8 +112,10 @@ def learnt_from(
     return carried_out(source, task, method=method, name=None, run=Run(), options=dict(options))[0]
 
 
-def source_of(source: Source | str, trust_code: bool) -> Source:
-    """What the parameter `source` of an estimator means."""
+def source_of(source: Source | str, trust_code: bool, items: Sequence[Any] = ()) -> Source:
+    """What the parameter `source` of an estimator means; `builtin` counts words where the examples are texts."""
+    if source == "builtin" and items and all(isinstance(item, str) and not _is_path(item) for item in items):
+        source = f"builtin:{words.NAME}"
     return source if isinstance(source, Source) else find(str(source), trust_code=trust_code)
 
 
@@ -159,6 +165,13 @@ def _is_example(item: Any) -> bool:
     if isinstance(item, np.ndarray):
         return item.ndim in (2, 3) and item.dtype.kind in "uifb"
     return isinstance(item, str | os.PathLike | bytes | Image.Image)
+
+
+def _is_path(text: str) -> bool:
+    """Whether a string is meant as a file, there or not, and not as a text."""
+    with contextlib.suppress(OSError, ValueError):  # a text may be too long for a name, or hold a NUL
+        return Path(text).suffix.lower() in (*SUFFIXES, *SOUNDS) or Path(text).exists()
+    return False
 
 
 def _extracted(source: Source, items: Mapping[str, Any], depths: str, precision: Precision) -> np.ndarray:

@@ -190,7 +190,7 @@ def _found(
     references = list(sources) if sources else list(defaults)
     if not sources:
         noun = {"image": "pictures"}.get(modality, f"{modality}s")
-        progress.notes.append(f"No source was given: the defaults for {noun} were taken, {' and '.join(defaults)}.")
+        progress.notes.append(f"No source was given: the defaults for {noun} were tried, {' and '.join(defaults)}.")
     words = [WORDS] if modality == "text" and not any(map(_are_words, references)) else []
     found, problems = 0, []
     for reference in [*references, *words]:

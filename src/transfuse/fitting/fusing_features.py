@@ -93,7 +93,10 @@ def _joined(
         every = joined(heard, task, fit=fit, run=run, every=True)
         parts = {source.name: source for source in heard}
     if len(every.probes) < 2:
-        raise UsageError(f"There must be at least two parts to fuse, but there is {', '.join(every.probes) or 'none'}.")
+        raise UsageError(
+            f"There must be at least two parts to fuse, but there is {', '.join(every.probes) or 'none'}. Name another"
+            " source, or give a table with columns of several kinds."
+        )
     return every, parts
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from transfuse.core.nouns import Model, Report, Section, Task
 from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import Assessment, assess, plain_row, split_of
-from transfuse.evaluating.compare import difference, in_words
+from transfuse.evaluating.compare import capitalised, difference, in_words
 from transfuse.fusing.statistics.batches import with_batch_statistics
 from transfuse.measuring.metrics import PRIMARY
 
@@ -40,7 +40,7 @@ def proof(
     best = best_of(judged)
     splits = {"valid": judged, "test": tested_with(best)}
     gaps = {split: difference(found["fusion"], found[best]) for split, found in splits.items() if found}
-    kept, named = gaps["valid"]["low"] > 0, ("The fusion", f"its best {rival} '{best}'", PRIMARY[judged[best].kind])
+    kept, named = gaps["valid"]["low"] > 0, ("the fusion", f"its best {rival} '{best}'", PRIMARY[judged[best].kind])
     verdict = "The fusion is kept." if kept else f"The fusion is refused: what is saved is its best {rival}, '{best}'."
     where = {"valid": judge, "test": "test split"}
     last = "test" if "test" in gaps else "valid"
@@ -48,7 +48,7 @@ def proof(
         best=best,
         kept=kept,
         rows=tuple(plain_row(name, one, split=split) for split, found in splits.items() for name, one in found.items()),
-        sentences=(verdict, *(f"{in_words(*named, gap)} [{where[split]}]" for split, gap in gaps.items())),
+        sentences=(verdict, *(f"{capitalised(in_words(*named, gap))} [{where[split]}]" for split, gap in gaps.items())),
         metrics={last: splits[last]["fusion" if kept else best].all_measured()},
     )
 

@@ -34,7 +34,7 @@ def require_new(folder: Path, replace: bool) -> None:
     """Raise `UsageError` for a folder that holds something, but an older result of ours that may be replaced."""
     ours = (folder / record.RECORD).is_file() or (folder / DOCUMENT).is_file()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not (replace and ours):
-        raise UsageError(f"'{folder}' must be new, but exists. Choose another, or replace an older result (replace).")
+        raise UsageError(f"'{folder}' must be new, but exists. Choose another, or replace an older result (--replace).")
 
 
 def workplace(folder: Path) -> Path:

@@ -45,7 +45,7 @@ def told(
     rows += [{"fate": "dropped", "why": why, "tensors": n} for why, n in Counter(w for _, w in plan.dropped).items()]
     size = f"It takes {needed['disk'] / 1e6:,.1f} MB on the disk and about {needed['memory'] / 1e6:,.0f} MB of memory."
     return Report(
-        title=f"{recipe.method} of {len(recipe.paths)} checkpoints",
+        title=f"{recipe.method} of {len(recipe.paths)} checkpoint{'' if len(recipe.paths) == 1 else 's'}",
         columns=("fate", "why", "tensors", "elements"),
         rows=tuple(rows),
         summary=(*found, *plan.notes, size),

@@ -17,8 +17,9 @@ def verify(folder: str | Path) -> Report:
     lines = changes(rows)
     recipe = record["recipe"]
     told = f"{len(lines)} change(s) since it was written." if lines else "Everything is as it was written."
+    parents = len(record["parents"])
     return Report(
-        title=f"{folder}: {recipe['method']} of {len(record['parents'])} checkpoints",
+        title=f"{folder}: {recipe['method']} of {parents} checkpoint{'' if parents == 1 else 's'}",
         columns=("what", "path", "changed"),
         rows=tuple({**row, "changed": "; ".join(row["changed"][:5]) or "nothing"} for row in rows),
         summary=(told, *lines[:20]),

@@ -46,7 +46,7 @@ def report(
         sections.append(_rounds(history))
     prior = ("prior",) if priors else ()
     return Report(
-        title=f"{task.name}: {first.look.name} is first of {_counted(standing)}",
+        title=f"{task.name}: {first.look.name} is {_place(standing)}",
         columns=("source", metric, "neighbours", "behind_first", "mean_rank", *prior),
         rows=rows,
         summary=tuple(_findings(history, gaps, priors)),
@@ -139,7 +139,8 @@ def _findings(history: History, gaps: Mapping[str, Mapping[str, float]], priors:
     standing = history.standing
     first = standing[0][1].look
     votes = "a cross-validated probe" + (", nearest neighbours and a prior" if priors else " and nearest neighbours")
-    sentences = [f"{first.name} is first of {_counted(standing)}, by the mean of its ranks by {votes}."]
+    ranked = f", by the mean of its ranks by {votes}" if len(standing) > 1 else ": there is nothing to compare it with"
+    sentences = [f"{first.name} is {_place(standing)}{ranked}."]
     if gaps:
         second = standing[1][1].look
         sentences.append(verdict(first.name, second.name, first.metric, gaps[second.name]))
@@ -152,6 +153,10 @@ def _findings(history: History, gaps: Mapping[str, Mapping[str, float]], priors:
     if len(history.rounds) > 1:
         sentences.append(_saved(history))
     return sentences
+
+
+def _place(standing: Sequence[tuple[int, Placed]]) -> str:
+    return f"first of {_counted(standing)}" if len(standing) > 1 else "the only source"
 
 
 def _counted(standing: Sequence[tuple[int, Placed]]) -> str:

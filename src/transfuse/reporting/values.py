@@ -23,7 +23,7 @@ KINDS = (
 DASH = "\N{EN DASH}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
 SHOWN_PLACES = 5
-LOWER_IS_BETTER = ("loss", "error", "mae", "rmse", "seconds", "parameters", "size")
+LOWER_IS_BETTER = ("loss", "barrier", "error", "mae", "rmse", "seconds", "parameters", "size")
 
 
 def section_kind(kind: str) -> str:

@@ -56,6 +56,11 @@ def path_of(folder: Path, identity: Mapping[str, Any]) -> Path:
     return folder / "features" / f"{digests.of_value(identity)}.npy"
 
 
+def words_folder() -> Path:
+    """Where `builtin:words` keeps what it learnt of each task's texts."""
+    return default_folder() / "words"
+
+
 _READINGS = 5
 """Times that a file is read again because another process replaced it meanwhile."""
 

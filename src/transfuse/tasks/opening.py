@@ -81,7 +81,7 @@ def open_split(
 ) -> tuple[Examples, tuple[DataWarning, ...]]:
     """Labelled examples for a model that knows `classes`: see the modality's own `open_split`."""
     if isinstance(data, Task) and data.modality != modality:
-        raise DataError(f"The model takes data of the modality {modality}, but the task's is {data.modality}.")
+        raise DataError(f"The model takes {_CALLED[modality]}, but the data are {_CALLED[data.modality]}.")
     opener = resolve(SPLIT_OPENERS, modality, "modality")
     wrong = next((name for name in options if name not in inspect.signature(opener).parameters), None)
     if wrong is not None:
@@ -229,11 +229,14 @@ def _mostly(values: Sequence[Any], suffixes: frozenset[str]) -> bool:
     return sum(Path(text).suffix.lower() in suffixes for text in texts) > len(texts) / 2
 
 
+_CALLED = {"image": "pictures", "text": "texts", "table": "tables", "sound": "sounds"}
+
+
 def require_modality(task: Task, modality: Modality) -> None:
     """Raise `DataError` when a task is not of the modality that a source takes."""
     chosen("modality", modality, OPENERS)
     if task.modality != modality:
         raise DataError(
-            f"The source takes data of the modality {modality}, but the task's is {task.modality}. Name another source,"
-            " or open the data with another `modality`."
+            f"The source takes {_CALLED[modality]}, but the data are {_CALLED[task.modality]}. Name another source, or"
+            " open the data with another `modality`."
         )

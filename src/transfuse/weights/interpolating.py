@@ -29,5 +29,6 @@ def _between(name: str, a: torch.Tensor | None, b: torch.Tensor, alpha: float) -
         )
     if alpha in (0, 1):  # exactly the ends, whatever rounding would do
         return (b if alpha else a).detach().to(b.dtype, copy=True)
-    mixed = (1 - alpha) * a.detach().to(b.device, torch.float32) + alpha * b.detach().to(torch.float32)
-    return mixed.to(b.dtype)
+    start, end = a.detach().to(b.device, torch.float32), b.detach().to(torch.float32)
+    mixed = (1 - alpha) * start + alpha * end
+    return torch.where(start == end, end, mixed).to(b.dtype)  # what did not move is not moved by rounding

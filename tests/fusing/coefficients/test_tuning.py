@@ -7,6 +7,7 @@ import torch
 from transfuse.core.errors import UnknownName, UsageError
 from transfuse.core.nouns import Examples, Task
 from transfuse.core.runs import Run
+from transfuse.fusing.checkpoints import open_checkpoint
 from transfuse.fusing.coefficients.alpha import alpha
 from transfuse.fusing.coefficients.layers import layers
 from transfuse.fusing.coefficients.methods import SEARCHES, TRIALS, Worth
@@ -15,8 +16,10 @@ from transfuse.fusing.coefficients.soup import soup
 from transfuse.fusing.coefficients.tuning import halves
 from transfuse.fusing.fuse import fuse
 from transfuse.fusing.recipes import recipe_of
+from transfuse.fusing.statistics.batches import same_statistics
 from transfuse.predicting.folder import load
 from transfuse.tasks.opening import open_task
+from transfuse.weights.files import write_tensors
 
 RIGHT = torch.eye(3) * 4
 WRONG = torch.tensor([[0.0, 9, -9], [-9, 0, 9], [9, -9, 0]])
@@ -184,3 +187,25 @@ def test_searches_that_cannot_be_are_refused(colours, photos, tmp_path):
         fuse(*paths, trials=3, on=photos, **given)
     with pytest.raises(UsageError, match="fuses predictions"):
         fuse(*paths, method="average", search="alpha", on=photos, **given)
+
+
+def test_statistics_that_differ_by_rounding_alone_are_shared(tmp_path):
+    """Fine-tuned models are interpolated with their source: frozen statistics came out another bit."""
+    given = torch.rand(500, generator=torch.Generator().manual_seed(0)) + 0.1
+    paths = [tmp_path / f"{name}.safetensors" for name in ("frozen", "rounded", "trained")]
+    for path, running in zip(paths, (given, given.nextafter(given + 1), given * 1.001), strict=True):
+        write_tensors(path, {"bn.running_mean": running, "fc.weight": torch.rand(3)})
+    frozen, rounded, trained = map(open_checkpoint, paths)
+    assert same_statistics([frozen, rounded]) and not same_statistics([frozen, trained])
+
+
+def test_a_tokenizer_is_not_asked_of_models_that_have_none(colours, tmp_path):
+    paths = [colours("one", RIGHT), colours("two", WRONG)]
+    with pytest.raises(UsageError, match=r"tokenizer.json, but '.*' has none"):
+        fuse(*paths, tokenizer="union", out=tmp_path / "out", force=True, trust_code=True)
+
+
+def test_the_proof_is_a_sentence(colours, photos, tmp_path):
+    paths = [colours("one", RIGHT), colours("two", RIGHT)]
+    report = fuse(*paths, out=tmp_path / "out", on=photos, force=True, trust_code=True)
+    assert report.summary[1].startswith("No difference between the fusion and its best parent")

@@ -107,8 +107,10 @@ def _sentences(alignment: Alignment) -> list[str]:
         " places without changing a network's answers."
     ]
     for path, measured in alignment.barriers.items():
-        before, after = measured["as they are, mended"], measured["aligned, mended"]
-        found.append(f"Loss barrier to '{path}' with activations mended: {_told(before)}, aligned {_told(after)}.")
+        mends = measured["aligned, mended"].value < measured["aligned"].value  # new statistics may do harm
+        how, end = (" with activations mended", ", mended") if mends else ("", "")
+        before, after = measured[f"as they are{end}"], measured[f"aligned{end}"]
+        found.append(f"Loss barrier to '{path}'{how}: {_told(before)}, aligned {_told(after)}.")
     return found
 
 

@@ -102,6 +102,10 @@ def _aligned(
     from transfuse.sources.texts.vocabularies import tokens_of, united
 
     origin = recipe.origin
+    if not words:
+        raise UsageError(
+            f"`tokenizer` must go with folders of weights and their tokenizer.json, but '{origin}' has none. Omit it."
+        )
     if origin not in words:
         raise UsageError(f"`tokenizer` must be union, base or the path of a parent, but is '{origin}'.")
     _require_rows(words)

@@ -10,6 +10,7 @@ Letters: B texts, T ids of terms, V known terms, D features, N training texts.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from transfuse.core import digests
-from transfuse.core.errors import DataError, SourceError
+from transfuse.core.errors import DataError, SourceError, UnsafeFile, WeightsError
 from transfuse.core.nouns import Source, Task, TextPreprocessing
 from transfuse.core.randomness import key
-from transfuse.sources.cache import default_folder
+from transfuse.sources.cache import words_folder
 from transfuse.sources.inputs import PADDING
 from transfuse.sources.texts import ngrams
 from transfuse.sources.texts.inputs import tokens_of
@@ -118,12 +119,20 @@ def suited(source: Source, task: Task) -> Source:
         return source
     train = task.splits["train"]
     digest = digests.of_many([source.digest, ngrams.DIGEST, _RULES, str(task.seed), *train.digests])
-    path = default_folder() / "words" / f"{digest[:32]}.safetensors"
-    if not path.exists():
+    path = words_folder() / f"{digest[:32]}.safetensors"
+    if not _sound(path):
         write_tensors(path, learnt(train.items, source.preprocessing, task.seed), {"format": "pt"})
     terms, features = read_tensors(path)["directions_VD"].shape
     builder = {"words": {"terms": terms, "features": features}}
     return replace(source, builder=builder, weights=str(path), digest=digest)
+
+
+def _sound(path: Path) -> bool:
+    """Whether what was learnt earlier can still be read; what a full disk or another program broke is learnt again."""
+    try:
+        return path.exists() and bool(read_tensors(path))
+    except (WeightsError, UnsafeFile):
+        return False
 
 
 def learnt(items: Any, preprocessing: Any, seed: int) -> dict[str, Tensor]:

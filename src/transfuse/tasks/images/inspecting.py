@@ -95,7 +95,8 @@ def _warnings(listing: Listing, looks: Sequence[_Look | str], bad: list[int]) ->
         warnings.append(
             DataWarning(
                 code="unreadable",
-                message=f"{len(bad)} of {len(looks)} pictures cannot be read and are left out.",
+                message=f"{len(bad)} of {len(looks)} pictures cannot be read and"
+                f" {'is' if len(bad) == 1 else 'are'} left out.",
                 places=tuple(_placed(listing.names[place], str(looks[place])) for place in bad),
             )
         )

@@ -232,20 +232,29 @@ def _look(item: Item) -> _Look | str:
 
 
 _SAID = {
-    "silent": "sounds are silent: nothing can be learnt from them.",
-    "several-channels": "sounds have several channels; their mean is used.",
-    "very-long": f"sounds are longer than {_LONG:.0f} seconds; sources look at the middle.",
+    "silent": (
+        "sound is silent: nothing can be learnt from it.",
+        "sounds are silent: nothing can be learnt from them.",
+    ),
+    "several-channels": (
+        "sound has several channels; their mean is used.",
+        "sounds have several channels; their mean is used.",
+    ),
+    "very-long": (
+        f"sound is longer than {_LONG:.0f} seconds; sources look at the middle.",
+        f"sounds are longer than {_LONG:.0f} seconds; sources look at the middle.",
+    ),
 }
 
 
 def _warnings(listing: Listing, looks: Sequence[_Look | str], bad: dict[int, str]) -> list[DataWarning]:
     warnings = []
     if bad:
-        message = f"{len(bad)} of {len(looks)} sounds cannot be read and are left out."
+        message = f"{len(bad)} of {len(looks)} sounds cannot be read and {'is' if len(bad) == 1 else 'are'} left out."
         names = listing.names
         places = tuple(why if why.startswith(names[p]) else f"{names[p]}: {why}" for p, why in bad.items())
         warnings.append(DataWarning(code="unreadable", message=message, places=places))
-    for trait, message in _SAID.items():
+    for trait, (one, more) in _SAID.items():
         places = tuple(
             name
             for name, look in zip(listing.names, looks, strict=True)
@@ -253,6 +262,6 @@ def _warnings(listing: Listing, looks: Sequence[_Look | str], bad: dict[int, str
         )
         if places:
             severity = "warning" if trait == "silent" else "note"
-            text = f"{len(places)} {message}"
+            text = f"{len(places)} {one if len(places) == 1 else more}"
             warnings.append(DataWarning(code=trait, message=text, places=places, severity=severity))  # type: ignore[arg-type]
     return warnings

@@ -105,7 +105,7 @@ def _left_out(listing: Listing, bad: dict[int, str], empty: Sequence[int]) -> li
     warnings = []
     if bad:
         places = tuple(why if listing.names[p] in why else f"{listing.names[p]}: {why}" for p, why in bad.items())
-        message = f"{len(bad)} of {len(listing)} texts cannot be read and are left out."
+        message = f"{len(bad)} of {len(listing)} texts cannot be read and {'is' if len(bad) == 1 else 'are'} left out."
         warnings.append(DataWarning(code="unreadable", message=message, places=places))
     if empty:
         message = f"{len(empty)} of {len(listing)} texts are empty and are left out."
