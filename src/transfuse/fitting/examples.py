@@ -31,8 +31,8 @@ from transfuse.sources.references import find
 from transfuse.sources.suiting import suited
 from transfuse.tasks.images.arrays import list_memory
 from transfuse.tasks.opening import open_task
-from transfuse.transferring.starting import COUNTS
 from transfuse.transferring.transfer import carried_out
+from transfuse.tuning.starting import COUNTS
 
 _SMALL = 256 * 1024**2
 """Bytes of features that are kept in memory, so that the folds of a search share them."""

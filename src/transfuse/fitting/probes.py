@@ -17,8 +17,8 @@ from transfuse.ranking.rank import rank
 from transfuse.sources.texts.words import counts_words
 from transfuse.training.options import Fit
 from transfuse.transferring.fused_probe import Joined, fused_probe, joined
-from transfuse.transferring.outcome import Outcome
-from transfuse.transferring.transfer import as_model, described
+from transfuse.tuning.outcome import Outcome
+from transfuse.tuning.recording import as_model, described
 
 _PROBED = 4
 """Sources whose every example is extracted; more are ranked on parts of the examples first."""
