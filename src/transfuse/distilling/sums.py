@@ -105,12 +105,11 @@ def _literal(node: ast.expr, text: str) -> Any:
 def _options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The options, when the loss has them and they are of the kinds that its signature says."""
     loss = resolve(LOSSES, name, "loss of distillation")
-    function = loss.__init__ if isinstance(loss, type) else loss
-    known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    known = [p.name for p in inspect.signature(loss).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in given:
         if option not in known:
             raise unknown(f"option of '{name}'", option, known)
-    require_kinds(given, get_type_hints(function))
+    require_kinds(given, get_type_hints(vars(loss)["__init__"] if isinstance(loss, type) else loss))
     for option, value in given.items():
         if option in ("temperature", "tau") and value <= 0:
             raise UsageError(f"`{option}` of '{name}' must be above 0, but is {value}.")
