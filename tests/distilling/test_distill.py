@@ -116,6 +116,17 @@ def test_a_teacher_like_the_student_overwrites_what_is_tapped(teacher: Model, sm
     assert not same(model, pretrained)
 
 
+def test_simkd_answers_by_the_teacher_s_own_classifier(teacher: Model, student: Source, task: Task, tmp_path):
+    model = tr.distill(teacher, student, task, method="simkd", compare=False, **{**QUICK, "steps": 40, "rate": 3e-3})
+    head = teacher.network.get_submodule("head")
+    assert torch.equal(model.network.get_submodule("head").weight, head.weight)
+    source = tr.source(model.save(tmp_path / "student"))
+    again = tr.transfer(source, task, method="probe")
+    assert again.report.rows[0]["accuracy"]["value"] > 0.5
+    with pytest.raises(UsageError, match="must stand alone"):
+        tr.distill(teacher, student, task, method="simkd + at", **QUICK)
+
+
 class Killed(BaseException):
     """As if the process were gone."""
 

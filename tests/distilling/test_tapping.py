@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from transfuse.core.errors import UnknownName, UsageError
-from transfuse.distilling.tapping import Taps, as_map
+from transfuse.distilling.tapping import Taps, as_map, last_map
 
 
 class Overwriting(nn.Module):
@@ -92,3 +92,9 @@ def test_maps_have_their_channels_second(shape, channels_last, expected):
 def test_the_token_of_the_class_is_left_out():
     tokens = torch.arange(2 * 17 * 3.0).view(2, 17, 3)
     assert as_map(tokens, False)[0, :, 0, 0].tolist() == tokens[0, 1].tolist()
+
+
+def test_the_last_map_is_that_before_pooling(net: Overwriting):
+    assert last_map(net, torch.randn(2, 3, 8, 8)) == ("relu", "norm")  # `pair` runs twice
+    body = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert last_map(body, torch.randn(2, 3, 8, 8)) == ("0", "0.1")

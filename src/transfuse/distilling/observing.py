@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transfuse.core.errors import UsageError
 from transfuse.distilling.answers import Asked
 from transfuse.distilling.pairing import Pair, paired
-from transfuse.distilling.tapping import Taps, places
+from transfuse.distilling.tapping import Taps, last_map, places
 from transfuse.distilling.terms import INNER, POOLED, Sizes
 from transfuse.sources.network import Network
 from transfuse.training.batches import Inputs
@@ -59,7 +59,7 @@ def observed(
         Taps(student.body, [*(pair.student for pair in pairs), *outputs], "student") as taps_s,
         Taps(asked.teacher.body, [*(pair.teacher for pair in pairs), *outputs], "teacher") as taps_t,
     ):
-        seen_s, seen_t = taps_s.checked(_some(inputs, 2)), taps_t.checked(_some(asked.inputs, 2))
+        seen_s, seen_t = taps_s.checked(some(inputs, 2)), taps_t.checked(some(asked.inputs, 2))
         copied = [f"{path} of the {side.whose}" for side in (taps_s, taps_t) for path in sorted(side.copied)]
         yield Observed(
             read=lambda: _read(taps_s.read(), taps_t.read(), pairs),
@@ -103,8 +103,8 @@ def _pairs(
     body_s: nn.Module, body_t: nn.Module, inputs_s: Inputs, inputs_t: Inputs, taps: Mapping[str, str]
 ) -> tuple[Pair, ...]:
     """The user's pairs, or those that see examples most alike; with their similarity."""
-    paths_s = list(taps) or spread(_maps_in(body_s, inputs_s), _DEPTHS)
-    paths_t = list(taps.values()) or spread(_maps_in(body_t, inputs_t), _MOST)
+    paths_s = list(taps) or spread(maps_in(body_s, inputs_s), _DEPTHS)
+    paths_t = list(taps.values()) or spread(maps_in(body_t, inputs_t), _MOST)
     for paths, whose in ((paths_s, "student"), (paths_t, "teacher")):
         if not paths:
             raise UsageError(
@@ -112,21 +112,27 @@ def _pairs(
                 " modules: --tap STUDENT_MODULE=TEACHER_MODULE."
             )
     with Taps(body_s, paths_s, "student") as taps_s, Taps(body_t, paths_t, "teacher") as taps_t:
-        seen_s, seen_t = taps_s.checked(_some(inputs_s, _COMPARED)), taps_t.checked(_some(inputs_t, _COMPARED))
+        seen_s, seen_t = taps_s.checked(some(inputs_s, _COMPARED)), taps_t.checked(some(inputs_t, _COMPARED))
     if not taps:
         return paired({p: seen_s[p] for p in paths_s}, {p: seen_t[p] for p in paths_t})
     return tuple(paired({s: seen_s[s]}, {t: seen_t[t]})[0] for s, t in taps.items())
 
 
-def _maps_in(body: nn.Module, inputs: Inputs) -> tuple[str, ...]:
+def maps_in(body: nn.Module, inputs: Inputs) -> tuple[str, ...]:
+    """The depths of a body that give maps or tokens, shallow to deep, and the last module that does."""
+    cuts, last = cuts_in(body, inputs), last_map(body, some(inputs, 2))
+    return cuts if set(last) & {"", *cuts} or not last else (*cuts, last[0])
+
+
+def cuts_in(body: nn.Module, inputs: Inputs) -> tuple[str, ...]:
     """The depths of a body that give maps or tokens, shallow to deep."""
     names = places(body)
     with Taps(body, names, "network") as taps:
-        found = taps.checked(_some(inputs, 2)) if names else {}
+        found = taps.checked(some(inputs, 2)) if names else {}
     return tuple(name for name in names if found[name].ndim == 4)
 
 
-def _some(inputs: Inputs, count: int) -> Tensor:
+def some(inputs: Inputs, count: int) -> Tensor:
     """Clean examples, evenly spaced over the split."""
     return inputs.take(np.linspace(0, len(inputs) - 1, min(count, len(inputs))).astype(np.int64), None)
 

@@ -17,6 +17,7 @@ from transfuse.core.runs import Run
 from transfuse.distilling.answers import Answers, Asked, kept, live
 from transfuse.distilling.observing import observed
 from transfuse.distilling.pupils import Pupil, owed
+from transfuse.distilling.reusing import reused, reuses
 from transfuse.distilling.sums import Sum
 from transfuse.distilling.teachers import Teacher
 from transfuse.distilling.terms import INNER, POOLED, Terms, needs
@@ -63,15 +64,20 @@ def distilled(plan: Plan, run: Run) -> Outcome:
     passes = max(1, math.ceil(fit.steps * min(fit.batch_size, len(bench.train_inputs)) / len(bench.train_inputs)))
     answers, views = _answers(plan, asked, bench, passes, run)
     bench = replace(bench, train_inputs=Cycled(whole, views) if views else whole)
-    student = _started(plan, run)
+    student, builder, taps = _started(plan, run), plan.student.builder, plan.taps
+    if reuses(plan.wanted):
+        made = reused(student, builder, asked, bench.train_inputs, plan.wanted, taps)
+        student, builder, taps = made.network, made.builder, made.taps
     identity = {
         "student": plan.student.digest, "teacher": plan.teacher.digest, "sum": str(plan.wanted), "views": views,
         "taps": dict(plan.taps), "scratch": plan.random,
     }  # fmt: skip
-    with observed(student, asked, bench.train_inputs, needs(plan.wanted), plan.taps) as looking:
+    with observed(student, asked, bench.train_inputs, needs(plan.wanted), taps) as looking:
         pupil = Pupil(student, Terms(plan.wanted, looking.sizes, fit.seed))
         objective = owed(pupil, plan.wanted, bench, answers, looking, passes)
         moves = _moves(plan, pupil, "student.body.")
+        if reuses(plan.wanted):
+            moves = without_head(moves)
         identity = {**identity, "task": plan.task.digest, "moves": plain(moves), "fit": plain(fit)}
         found = _resumed(student, identity, run)
         if found is None:
@@ -85,7 +91,7 @@ def distilled(plan: Plan, run: Run) -> Outcome:
         "copied": list(looking.copied),
         "pairs": [plain(pair) for pair in looking.pairs],
     }
-    return _outcome(plan, student, {**found, "facts": known})
+    return replace(_outcome(plan, student, {**found, "facts": known}), builder=builder)
 
 
 def alone(plan: Plan, steps: int, run: Run) -> Outcome:
@@ -124,6 +130,12 @@ def _started(plan: Plan, run: Run) -> Network:
 def _moves(plan: Plan, network: Any, prefix: str) -> Moves:
     """All layers; those of a pretrained student slower towards its input, and batch norms always adapt."""
     return layerwise(network, decay=1.0 if plan.random else 0.8, batch_norm="adapt", prefix=prefix)
+
+
+def without_head(moves: Moves) -> Moves:
+    """The same, but for a head that stays as it is."""
+    groups = (replace(g, names=tuple(n for n in g.names if not n.startswith("student.head."))) for g in moves.groups)
+    return replace(moves, groups=tuple(group for group in groups if group.names))
 
 
 def _outcome(plan: Plan, student: Network, found: Mapping[str, Any]) -> Outcome:

@@ -103,6 +103,29 @@ def places(body: nn.Module) -> tuple[str, ...]:
     return tuple(name for name in depths(body) if name in known)
 
 
+def last_map(body: nn.Module, x: Tensor) -> tuple[str, ...]:
+    """The modules that give the last map of more than one place, the outermost first; none without such a map."""
+    given: list[tuple[str, Tensor]] = []
+
+    def keeping(name: str) -> Any:
+        return lambda module, taken, output: given.append((name, output)) if isinstance(output, Tensor) else None
+
+    handles = [module.register_forward_hook(keeping(name)) for name, module in body.named_modules() if name]
+    mode = body.training
+    try:
+        with torch.no_grad():
+            body.eval()(x)
+    finally:
+        body.train(mode)
+        for handle in handles:
+            handle.remove()
+    turned = gives_channels_last(body)
+    maps = [(name, output) for name, output in given if as_map(output, turned)[0, 0].numel() > 1 < output.ndim - 1]
+    names = [name for name, output in maps if output is maps[-1][1]]
+    once = [name for name in reversed(names) if names.count(name) == 1]  # the latest, where an operation overwrites
+    return tuple(sorted(once, key=lambda name: name.count(".")))
+
+
 def _unknown(path: str, known: dict[str, nn.Module], body: nn.Module, whose: str) -> UnknownName:
     near = difflib.get_close_matches(path, list(known), n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""

@@ -26,8 +26,10 @@ from transfuse.distilling.losses.nst import nst
 from transfuse.distilling.losses.ofa import ofa
 from transfuse.distilling.losses.pkt import pkt
 from transfuse.distilling.losses.rkd import rkd
-from transfuse.distilling.losses.simkd import SimKD
+from transfuse.distilling.losses.simkd import simkd
+from transfuse.distilling.losses.sizes import pooled
 from transfuse.distilling.losses.sp import sp
+from transfuse.sources.projected import projector
 
 CLOSE = {"rtol": 0, "atol": 1e-12}
 
@@ -426,7 +428,7 @@ def test_crd_contrasts_and_remembers():
 
 @pytest.mark.parametrize(("teacher", "value"), [(F_T, 1.1119229995360496), (F_T_SMALL, 0.8366671242692556)])
 def test_simkd_projects(teacher, value):
-    loss = SimKD((2, 4, 4), tuple(teacher.shape[1:])).double()
+    project = projector(2, 4, 2).double()
     weights = (
         [[[[-0.30000000000000004]], [[0.0]]], [[[0.30000000000000004]], [[0.6]]]],
         [
@@ -443,8 +445,9 @@ def test_simkd_projects(teacher, value):
     )
     with torch.no_grad():
         for place, weight in zip((0, 3, 6), weights, strict=True):
-            loss.project[place].weight.copy_(float64(weight))
-    torch.testing.assert_close(loss(F_S, teacher).detach(), float64(value), **CLOSE)
+            project[place].weight.copy_(float64(weight))
+    found = simkd(project(pooled(F_S, tuple(teacher.shape[2:]))), teacher)
+    torch.testing.assert_close(found.detach(), float64(value), **CLOSE)
 
 
 def test_mgd_makes_the_map_from_what_is_left():

@@ -18,7 +18,7 @@ LOSSES = {
     "nst": "transfuse.distilling.losses.nst:nst",
     "crd": "transfuse.distilling.losses.crd:CRD",
     "mgd": "transfuse.distilling.losses.mgd:MGD",
-    "simkd": "transfuse.distilling.losses.simkd:SimKD",
+    "simkd": "transfuse.distilling.losses.simkd:simkd",
     "ofa": "transfuse.distilling.losses.ofa:OFA",
 }
 
