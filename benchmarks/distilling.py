@@ -81,7 +81,8 @@ def _row(
         "rate": facts["rate"],
         "seconds": round(seconds, 1),
     }
-    told = f"{name:<16} seed {seed}  {accuracy['value']:.4f} ({accuracy['low']:.4f}-{accuracy['high']:.4f}, n={accuracy['n']})"
+    interval = f"{accuracy['low']:.4f}-{accuracy['high']:.4f}, n={accuracy['n']}"
+    told = f"{name:<16} seed {seed}  {accuracy['value']:.4f} ({interval})"
     if gap:
         told += f"  {100 * gap['value']:+.2f} points ({100 * gap['low']:+.2f} to {100 * gap['high']:+.2f})"
     print(
