@@ -31,8 +31,8 @@ from transfuse.tasks.images.augmenting import LIGHT
 from transfuse.training.batches import Activations
 from transfuse.training.loop import train
 from transfuse.training.options import Fit
-from transfuse.transferring.moving import layerwise
-from transfuse.transferring.tuning import Workbench, workbench
+from transfuse.tuning.moving import layerwise
+from transfuse.tuning.tune import Workbench, workbench
 
 NETWORKS = (("resnet18", "layer3"), ("vit_tiny_patch16_224", "blocks.9"))
 

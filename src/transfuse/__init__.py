@@ -16,6 +16,7 @@ _PUBLIC_VERBS = (
     "check",
     "cleaned",
     "compare",
+    "distill",
     "drift",
     "evaluate",
     "features",

@@ -15,7 +15,7 @@ from transfuse.tasks.tables.rows import cells_of
 from transfuse.training.options import Fit
 from transfuse.transferring.feature_fusions import FUSIONS, Blocks, blocks_of, fuse_blocks
 from transfuse.transferring.mixed_probe import Seen, joined_columns
-from transfuse.transferring.starting import fitted
+from transfuse.tuning.starting import fitted
 
 
 @pytest.fixture(scope="module")

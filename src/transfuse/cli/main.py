@@ -14,6 +14,7 @@ COMMANDS = {
     "rank": ("transfuse.cli.rank:command", "Which of these sources to start from, for your labelled examples."),
     "transfer": ("transfuse.cli.transfer:command", "Adapt exactly this source in exactly this way."),
     "fuse": ("transfuse.cli.fuse:command", "Several models into one: their weights, or their predictions."),
+    "distill": ("transfuse.cli.distill:command", "A small student that answers as a large teacher does, with proof."),
     "verify": ("transfuse.cli.verify:command", "Whether a fused model and its parents are as they were."),
     "update": ("transfuse.cli.update:command", "More examples into a saved probe, at once and exactly."),
     "forget": ("transfuse.cli.forget:command", "Examples out of a saved probe, as if it had never learnt them."),

@@ -14,6 +14,7 @@ VERBS = {
     "rank": "transfuse.ranking.rank:rank",
     "transfer": "transfuse.transferring.transfer:transfer",
     "fuse": "transfuse.fusing.fuse:fuse",
+    "distill": "transfuse.distilling.distill:distill",
     "fuse_features": "transfuse.fitting.fusing_features:fuse_features",
     "verify": "transfuse.fusing.verify:verify",
     "fit": "transfuse.fitting.fit:fit",

@@ -20,9 +20,9 @@ from transfuse.predicting.folder import load, save
 from transfuse.sources.inputs import identity as identity_of
 from transfuse.sources.suiting import suited
 from transfuse.sources.texts.words import counts_words
-from transfuse.transferring.outcome import Outcome
-from transfuse.transferring.targets import scored
 from transfuse.transferring.transfer import carried_out
+from transfuse.tuning.outcome import Outcome
+from transfuse.tuning.targets import scored
 
 
 @dataclass(frozen=True, kw_only=True)

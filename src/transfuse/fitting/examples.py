@@ -35,8 +35,8 @@ from transfuse.tasks.images.arrays import list_memory
 from transfuse.tasks.images.decoding import SUFFIXES
 from transfuse.tasks.listing import SOUNDS
 from transfuse.tasks.opening import open_task
-from transfuse.transferring.starting import COUNTS
 from transfuse.transferring.transfer import carried_out
+from transfuse.tuning.starting import COUNTS
 
 _SMALL = 256 * 1024**2
 """Bytes of features that are kept in memory, so that the folds of a search share them."""

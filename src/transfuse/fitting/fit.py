@@ -35,7 +35,7 @@ from transfuse.sources.references import find, told_apart
 from transfuse.sources.sounds import suiting as sound_sources
 from transfuse.sources.texts.words import counts_words
 from transfuse.tasks.opening import open_task
-from transfuse.transferring.transfer import described
+from transfuse.tuning.recording import described
 
 WORDS = "builtin:words"
 DEFAULT_SOURCES: Mapping[str, tuple[str, ...]] = {

@@ -27,9 +27,9 @@ from transfuse.predicting.predict import activated
 from transfuse.training.options import Fit
 from transfuse.transferring.feature_fusions import Blocks, blocks_of, fuse_blocks
 from transfuse.transferring.fused_probe import Joined
-from transfuse.transferring.outcome import Outcome
-from transfuse.transferring.targets import scored
-from transfuse.transferring.transfer import as_model, described
+from transfuse.tuning.outcome import Outcome
+from transfuse.tuning.recording import as_model, described
+from transfuse.tuning.targets import scored
 
 JOINS = ("add", "gated", "attention")
 """Fusions that are trained."""

@@ -27,7 +27,7 @@ from transfuse.training.options import Fit
 from transfuse.transferring.feature_fusions import FUSIONS
 from transfuse.transferring.fused_probe import Joined, joined
 from transfuse.transferring.mixed_probe import joined_columns
-from transfuse.transferring.transfer import described
+from transfuse.tuning.recording import described
 
 
 def fuse_features(

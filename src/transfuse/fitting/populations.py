@@ -45,10 +45,10 @@ from transfuse.tasks.opening import open_task
 from transfuse.tasks.renaming import in_classes_of
 from transfuse.tasks.split_tables import TABLES
 from transfuse.training.options import Fit
-from transfuse.transferring.outcome import HeadShape, Outcome
-from transfuse.transferring.starting import fitted, probed, seeded_head, set_linear
-from transfuse.transferring.targets import target_scale
-from transfuse.transferring.transfer import as_model, described
+from transfuse.tuning.outcome import HeadShape, Outcome
+from transfuse.tuning.recording import as_model, described
+from transfuse.tuning.starting import fitted, probed, seeded_head, set_linear
+from transfuse.tuning.targets import target_scale
 
 _SHARE_OF_SOURCE = 0.3
 """Of the time left: for training on the source's examples, and again for going on with the target's."""

@@ -19,7 +19,7 @@ from transfuse.tasks.joining import concatenated
 from transfuse.transferring.continuing import continued
 from transfuse.transferring.methods.trees import regrown
 from transfuse.transferring.options import arranged
-from transfuse.transferring.transfer import as_model, described
+from transfuse.tuning.recording import as_model, described
 
 
 def refitted(chosen: Candidate, task: Task, run: Run, progress: Progress) -> Candidate:

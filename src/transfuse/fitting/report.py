@@ -17,7 +17,7 @@ from transfuse.fitting.progress import Progress
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.sources.inputs import notes_on
 from transfuse.sources.texts.words import counts_words
-from transfuse.transferring.transfer import learning_curves
+from transfuse.tuning.recording import learning_curves
 
 
 def evidence(

@@ -34,10 +34,10 @@ from transfuse.sources.tables.references import changes, matched, overlap, suite
 from transfuse.tasks.joining import concatenated
 from transfuse.tasks.tables.opening import columns_of, open_table
 from transfuse.training.options import Fit
-from transfuse.transferring.outcome import HeadShape, Outcome
-from transfuse.transferring.starting import fitted, seeded_head, set_linear
-from transfuse.transferring.targets import target_scale
-from transfuse.transferring.transfer import as_model, described
+from transfuse.tuning.outcome import HeadShape, Outcome
+from transfuse.tuning.recording import as_model, described
+from transfuse.tuning.starting import fitted, seeded_head, set_linear
+from transfuse.tuning.targets import target_scale
 
 
 def opened_source(data: Any, task: Task, seed: int) -> Task:

@@ -23,9 +23,9 @@ from transfuse.sources.tables.references import unfitted
 from transfuse.tasks.tables.encoding import slots_of
 from transfuse.tasks.tables.opening import columns_of
 from transfuse.training.options import Fit, default_steps
-from transfuse.transferring.answering import answers_the_same
 from transfuse.transferring.options import own_options
 from transfuse.transferring.transfer import about_columns
+from transfuse.tuning.answering import answers_the_same
 
 _BATCH = 128
 _LARGE = 2000  # training rows from which batches are of `_BATCH` rows

@@ -34,6 +34,7 @@ class Planned:
     path: Path
     shape: tuple[int, ...]
     description: Mapping[str, Any]
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,13 +90,13 @@ def _version(path: Path) -> tuple[int, int] | None:
 
 
 def written(planned: Sequence[Planned], fill: Fill) -> list[tuple[np.ndarray, dict[str, Any]]]:
-    """Create arrays of float32, let `fill` write all of them, and open them.
+    """Create the arrays, let `fill` write all of them, and open them.
 
     The room is taken before the work begins. Raises `StorageError` when there is none; nothing is left behind then.
     """
     with contextlib.ExitStack() as stack:
         temporary = [stack.enter_context(writing_file(plan.path)) for plan in planned]
-        arrays = [_allocated(path, plan.shape) for path, plan in zip(temporary, planned, strict=True)]
+        arrays = [_allocated(path, plan) for path, plan in zip(temporary, planned, strict=True)]
         remembered = fill(arrays)
         for array in arrays:
             array.flush()
@@ -135,8 +136,8 @@ def clear(folder: Path | None = None) -> int:
     return freed
 
 
-def _allocated(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+def _allocated(path: Path, plan: Planned) -> np.memmap:
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(plan.dtype), shape=plan.shape)
     with path.open("r+b") as stream:
         # A hole in a mapped file on a full disk would kill the process with SIGBUS.
         os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)

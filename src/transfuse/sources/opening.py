@@ -45,6 +45,7 @@ COMPOSITES = {
     "row": "transfuse.sources.tables.mixed:rebuilt_row",
     "ensemble": "transfuse.sources.ensembles:rebuilt",
     "joined": "transfuse.sources.joins:rebuilt",
+    "projected": "transfuse.sources.projected:rebuilt",
 }
 """Bodies made of bodies, by the name of their entry in a builder."""
 

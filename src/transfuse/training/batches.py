@@ -36,6 +36,8 @@ class Batch:
     weights_B: Tensor
     index_B: Tensor
     """Positions in the training split."""
+    view_B: Tensor
+    """The pass in which each is shown: the view of it that `x` holds."""
 
 
 class Inputs(Protocol):
@@ -188,6 +190,7 @@ class Batches:
             y=self.targets[torch.from_numpy(index_B)],
             weights_B=torch.from_numpy(self.weights_N[index_B]),
             index_B=torch.from_numpy(index_B),
+            view_B=torch.from_numpy(passes_B),
         )
 
     def ahead(self, start: int, stop: int) -> Iterator[Batch]:

@@ -8,7 +8,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -189,9 +189,9 @@ class _Loop:
         """This process's share of the batch, cut for accumulation."""
         cut = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
         device, count = self.accelerator.device, self.fit.accumulate
-        columns = (batch.x[cut], batch.y[cut], batch.weights_B[cut], batch.index_B[cut])
-        chunks = zip(*(column.to(device, non_blocking=True).chunk(count) for column in columns), strict=True)
-        return [Batch(x=x, y=y, weights_B=weights_B, index_B=index_B) for x, y, weights_B, index_B in chunks]
+        names = [entry.name for entry in fields(Batch)]
+        columns = [getattr(batch, name)[cut].to(device, non_blocking=True).chunk(count) for name in names]
+        return [Batch(**dict(zip(names, piece, strict=True))) for piece in zip(*columns, strict=True)]
 
     def _after_step(self) -> str:
         """Validate and save when it is time to; the reason to stop, or an empty string."""

@@ -17,7 +17,7 @@ from transfuse.sources.inputs import tensor_of
 from transfuse.tasks.tables.encoding import slots_of
 from transfuse.training.losses import example_weights
 from transfuse.training.options import Fit
-from transfuse.transferring.targets import target_scale
+from transfuse.tuning.targets import target_scale
 
 _PATIENCE = 50  # rounds without a lower validation loss
 

@@ -13,8 +13,8 @@ from torch import nn
 from transfuse.core.nouns import Source, Task
 from transfuse.core.runs import Run
 from transfuse.training.options import Fit
-from transfuse.transferring.moving import layerwise
-from transfuse.transferring.tuning import tune, workbench
+from transfuse.tuning.moving import layerwise
+from transfuse.tuning.tune import tune, workbench
 
 _SHARE_OF_STEPS = 0.25
 _SHARE_OF_RATE = 0.5

@@ -28,9 +28,9 @@ from transfuse.training.losses import example_weights
 from transfuse.training.options import Fit
 from transfuse.transferring.fused_probe import Joined, explained, headed
 from transfuse.transferring.mixed_probe import columns_together
-from transfuse.transferring.outcome import HeadShape, Outcome
-from transfuse.transferring.starting import Probed, seeded_head, write_linear
-from transfuse.transferring.targets import scored, target_scale
+from transfuse.tuning.outcome import HeadShape, Outcome
+from transfuse.tuning.starting import Probed, seeded_head, write_linear
+from transfuse.tuning.targets import scored, target_scale
 
 FUSIONS: Mapping[str, str] = {
     "concat": "transfuse.transferring.feature_fusions:concat",

@@ -27,9 +27,9 @@ from transfuse.sources.opening import Opened, open_source
 from transfuse.tasks.name_groups import Parted
 from transfuse.training.losses import example_weights
 from transfuse.training.options import Fit
-from transfuse.transferring.outcome import HeadShape, Outcome
-from transfuse.transferring.starting import Probed, fitted, probed, seeded_head, write_linear
-from transfuse.transferring.targets import scored, target_scale
+from transfuse.tuning.outcome import HeadShape, Outcome
+from transfuse.tuning.starting import Probed, fitted, probed, seeded_head, write_linear
+from transfuse.tuning.targets import scored, target_scale
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from transfuse.training.averaging import copied
-from transfuse.transferring.targets import Validation
+from transfuse.tuning.targets import Validation
 from transfuse.weights.interpolating import interpolate
 
 ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))

@@ -28,7 +28,7 @@ from transfuse.tasks.tables.roles import FILES
 from transfuse.tasks.tables.rows import cells_of
 from transfuse.training.options import Fit
 from transfuse.transferring.fused_probe import Joined, chosen_of
-from transfuse.transferring.starting import COUNTS, Probed, fitted, probed
+from transfuse.tuning.starting import COUNTS, Probed, fitted, probed
 
 COLUMNS = "columns"
 """Name of the block of numbers, categories and dates."""

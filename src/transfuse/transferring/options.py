@@ -9,7 +9,7 @@ from transfuse.core.checking import require_kinds
 from transfuse.core.tables import resolve, unknown
 from transfuse.training.options import Fit
 from transfuse.transferring.methods.table import METHODS
-from transfuse.transferring.outcome import HeadShape
+from transfuse.tuning.outcome import HeadShape
 
 Method = Callable[..., Any]
 _SHARED = {"run", "fit", "head"}

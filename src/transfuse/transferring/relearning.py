@@ -24,7 +24,7 @@ from transfuse.sources.extraction import features
 from transfuse.sources.network import Network
 from transfuse.sources.opening import Opened
 from transfuse.sources.precision import Precision
-from transfuse.transferring.starting import write_linear
+from transfuse.tuning.starting import write_linear
 
 
 def probe_of(model: Model | str | Path, *, as_ridge: bool, trust_code: bool) -> tuple[Model, Learnt]:

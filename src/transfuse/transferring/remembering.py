@@ -14,7 +14,7 @@ from transfuse.probing.learnt import WIDEST, Learnt, coded
 from transfuse.probing.moments import moments
 from transfuse.training.losses import class_factors, example_weights, raw_weights
 from transfuse.training.options import Fit
-from transfuse.transferring.starting import Probed, fitted
+from transfuse.tuning.starting import Probed, fitted
 
 
 def remembered(found: Probed, task: Task, fit: Fit) -> Learnt | None:

@@ -25,10 +25,10 @@ from transfuse.training.batches import Activations
 from transfuse.training.loop import Group, Moves
 from transfuse.training.options import Fit, default_steps
 from transfuse.transferring.feature_fusions import Blocks, outcome_of
-from transfuse.transferring.outcome import HeadShape, Outcome
-from transfuse.transferring.starting import seeded_head
-from transfuse.transferring.targets import target_scale
-from transfuse.transferring.tuning import Tuned, tune, workbench
+from transfuse.tuning.outcome import HeadShape, Outcome
+from transfuse.tuning.starting import seeded_head
+from transfuse.tuning.targets import target_scale
+from transfuse.tuning.tune import Tuned, tune, workbench
 
 SIZE = 64
 """Width of the space into which all sources are projected."""

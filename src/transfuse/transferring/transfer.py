@@ -1,7 +1,6 @@
 """The door of the room: Source x Task -> Model, the step recorded, the evidence beside it."""
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,14 @@ from transfuse.evaluating.sections import detailed
 from transfuse.evaluating.text_baseline import NAME, against, text_baseline
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.predicting.predict import confidences_of, probabilities
-from transfuse.sources.inputs import identity, notes_on
+from transfuse.sources.inputs import notes_on
 from transfuse.sources.references import find
 from transfuse.sources.suiting import suited
 from transfuse.sources.tables.references import changed_lines
 from transfuse.tasks.opening import open_task, require_modality
 from transfuse.transferring.options import arranged
-from transfuse.transferring.outcome import Outcome
+from transfuse.tuning.outcome import Outcome
+from transfuse.tuning.recording import as_model, described, learning_curves
 
 
 def transfer(
@@ -81,54 +81,6 @@ def carried_out(
         version=transfuse.__version__,
     )
     return as_model(outcome, task, step, name or f"{method} of {source.name} on {task.name}"), outcome
-
-
-def as_model(outcome: Outcome, task: Task, step: Step, name: str) -> Model:
-    """A method's outcome as a Model."""
-    outcome.network.eval().requires_grad_(False)
-    return Model(
-        name=name,
-        modality=task.modality,
-        kind=task.kind,
-        classes=task.classes,
-        preprocessing=outcome.preprocessing,
-        builder=outcome.builder,
-        head=plain(outcome.head),
-        network=outcome.network.cpu(),
-        temperature=outcome.temperature,
-        target_scale=outcome.target_scale,
-        provenance=step,
-        licence=outcome.licence,
-        learnt=outcome.learnt,
-    )
-
-
-def described(noun: Source | Task) -> Step:
-    """Where a source or a task came from, as a leaf of the provenance tree."""
-    if isinstance(noun, Source):
-        facts = {"reference": noun.reference, "licence": noun.licence, "preprocessing": identity(noun.preprocessing)}
-        return Step(verb="source", method=noun.name, options=facts, digests={"source": noun.digest})
-    sizes = {split: len(examples) for split, examples in noun.splits.items()}
-    known: dict[str, Any] = {
-        "kind": noun.kind,
-        "classes": len(noun.classes),
-        "examples": sizes,
-        "seed": noun.seed,
-        **plain(noun.description),
-    }
-    return Step(verb="task", method=noun.name, options=known, digests={"task": noun.digest})
-
-
-def learning_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], metric: str) -> Section:
-    """The validation metric against the steps of everything that was trained."""
-    series = [
-        {"name": name, "points": [[point["step"], point[metric]] for point in points]}
-        for name, points in curves.items()
-        if points
-    ]
-    return Section(
-        kind="curves", title="Learning curves", content={"x": "step", "y": f"validation {metric}", "series": series}
-    )
 
 
 def _evidence(model: Model, outcome: Outcome, task: Task, run: Run, command: str) -> dict[str, Any]:

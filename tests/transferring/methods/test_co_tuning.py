@@ -10,7 +10,7 @@ from transfuse.sources.images.preprocessing import normalise
 from transfuse.sources.opening import open_source
 from transfuse.training.options import Fit
 from transfuse.transferring.methods.co_tuning import co_tuning, relationship, soft_cross_entropy, source_probabilities
-from transfuse.transferring.tuning import workbench
+from transfuse.tuning.tune import workbench
 
 FIT = Fit(steps=20, rate=3e-3, batch_size=8, average=0.0)
 

@@ -13,9 +13,9 @@ from transfuse.sources.opening import open_source
 from transfuse.sources.references import find
 from transfuse.training.options import Fit
 from transfuse.transferring.methods.delta import Maps, channel_attention, delta, map_distance
-from transfuse.transferring.outcome import HeadShape
-from transfuse.transferring.starting import start
-from transfuse.transferring.tuning import workbench
+from transfuse.tuning.outcome import HeadShape
+from transfuse.tuning.starting import start
+from transfuse.tuning.tune import workbench
 
 FIT = Fit(steps=30, rate=3e-3, batch_size=8, average=0.0)
 

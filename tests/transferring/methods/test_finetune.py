@@ -16,9 +16,9 @@ from transfuse.training.averaging import copied
 from transfuse.training.options import Fit
 from transfuse.transferring.interpolating import ALPHAS, keep_best_between
 from transfuse.transferring.methods.finetune import finetune
-from transfuse.transferring.outcome import HeadShape
-from transfuse.transferring.starting import start
-from transfuse.transferring.tuning import workbench
+from transfuse.tuning.outcome import HeadShape
+from transfuse.tuning.starting import start
+from transfuse.tuning.tune import workbench
 
 
 def test_the_curve_goes_from_the_start_to_the_tuned_network(small: Source, task: Task):

@@ -15,10 +15,10 @@ from transfuse.training.batches import Activations
 from transfuse.training.loop import Group, Moves, train
 from transfuse.training.options import Fit
 from transfuse.transferring.methods.last_stages import last_stages
-from transfuse.transferring.moving import batch_norms, layerwise
-from transfuse.transferring.outcome import HeadShape
-from transfuse.transferring.starting import start
-from transfuse.transferring.tuning import workbench
+from transfuse.tuning.moving import batch_norms, layerwise
+from transfuse.tuning.outcome import HeadShape
+from transfuse.tuning.starting import start
+from transfuse.tuning.tune import workbench
 
 MLP = HeadShape(kind="mlp")  # starts at random, so that there is something to lose
 FIT = Fit(steps=12, rate=1e-2, batch_size=8, augmentation="none", validate_every=3)

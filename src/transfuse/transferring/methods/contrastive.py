@@ -32,12 +32,12 @@ from transfuse.sources.opening import Opened
 from transfuse.training.batches import Batch, Inputs, inputs_of
 from transfuse.training.options import Fit, default_steps
 from transfuse.transferring.methods.probe import probe
-from transfuse.transferring.moving import layerwise
-from transfuse.transferring.outcome import HeadShape, Outcome
-from transfuse.transferring.planning import Job, planned
-from transfuse.transferring.starting import Depths, fitted, seeded_head, set_linear, start
-from transfuse.transferring.targets import scored
-from transfuse.transferring.tuning import Workbench, calibrated, workbench
+from transfuse.tuning.moving import layerwise
+from transfuse.tuning.outcome import HeadShape, Outcome
+from transfuse.tuning.planning import Job, planned
+from transfuse.tuning.starting import Depths, fitted, seeded_head, set_linear, start
+from transfuse.tuning.targets import scored
+from transfuse.tuning.tune import Workbench, calibrated, workbench
 
 _CHECKED = 512
 """Validation examples whose pairs are judged, at most."""

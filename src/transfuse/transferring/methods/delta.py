@@ -26,10 +26,10 @@ from transfuse.training.batches import Batch
 from transfuse.training.options import Fit
 from transfuse.transferring.methods.finetune import tuned
 from transfuse.transferring.methods.l2sp import half_squared_norm
-from transfuse.transferring.moving import BatchNorm
-from transfuse.transferring.outcome import HeadShape, Outcome
-from transfuse.transferring.starting import Start, require_pictures, start
-from transfuse.transferring.tuning import Workbench, workbench
+from transfuse.tuning.moving import BatchNorm
+from transfuse.tuning.outcome import HeadShape, Outcome
+from transfuse.tuning.starting import Start, require_pictures, start
+from transfuse.tuning.tune import Workbench, workbench
 
 
 def delta(

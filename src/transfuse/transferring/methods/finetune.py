@@ -13,11 +13,11 @@ from transfuse.training.averaging import copied
 from transfuse.training.loop import Objective
 from transfuse.training.options import Fit
 from transfuse.transferring.interpolating import keep_best_between
-from transfuse.transferring.moving import BatchNorm, layerwise
-from transfuse.transferring.outcome import HeadShape, Outcome
-from transfuse.transferring.starting import Depths, Start, start
-from transfuse.transferring.targets import target_scale
-from transfuse.transferring.tuning import Workbench, calibrated, tune, workbench
+from transfuse.tuning.moving import BatchNorm, layerwise
+from transfuse.tuning.outcome import HeadShape, Outcome
+from transfuse.tuning.starting import Depths, Start, start
+from transfuse.tuning.targets import target_scale
+from transfuse.tuning.tune import Workbench, calibrated, tune, workbench
 
 
 def finetune(

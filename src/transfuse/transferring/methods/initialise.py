@@ -12,11 +12,11 @@ from transfuse.sources.network import Network
 from transfuse.sources.opening import open_source
 from transfuse.sources.references import find
 from transfuse.training.options import Fit
-from transfuse.transferring.moving import BatchNorm, layerwise
-from transfuse.transferring.outcome import HeadShape, Outcome
-from transfuse.transferring.starting import seeded_head
-from transfuse.transferring.targets import target_scale
-from transfuse.transferring.tuning import tune, workbench
+from transfuse.tuning.moving import BatchNorm, layerwise
+from transfuse.tuning.outcome import HeadShape, Outcome
+from transfuse.tuning.starting import seeded_head
+from transfuse.tuning.targets import target_scale
+from transfuse.tuning.tune import tune, workbench
 from transfuse.weights.matching import load_into
 
 

@@ -16,10 +16,10 @@ from transfuse.core.runs import Run
 from transfuse.training.batches import Batch
 from transfuse.training.options import Fit
 from transfuse.transferring.methods.finetune import tuned
-from transfuse.transferring.moving import BatchNorm
-from transfuse.transferring.outcome import HeadShape, Outcome
-from transfuse.transferring.starting import start
-from transfuse.transferring.tuning import workbench
+from transfuse.tuning.moving import BatchNorm
+from transfuse.tuning.outcome import HeadShape, Outcome
+from transfuse.tuning.starting import start
+from transfuse.tuning.tune import workbench
 
 
 def l2sp(

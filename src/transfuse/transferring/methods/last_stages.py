@@ -21,13 +21,13 @@ from transfuse.tasks.images.augmenting import NONE, Augmentation
 from transfuse.training.averaging import copied
 from transfuse.training.batches import Activations
 from transfuse.training.options import Fit
-from transfuse.transferring.augmenting import chosen_augmentation
 from transfuse.transferring.interpolating import keep_best_between
-from transfuse.transferring.moving import BatchNorm, layerwise
-from transfuse.transferring.outcome import HeadShape, Outcome
-from transfuse.transferring.starting import start
-from transfuse.transferring.targets import target_scale
-from transfuse.transferring.tuning import calibrated, tune, workbench
+from transfuse.tuning.augmenting import chosen_augmentation
+from transfuse.tuning.moving import BatchNorm, layerwise
+from transfuse.tuning.outcome import HeadShape, Outcome
+from transfuse.tuning.starting import start
+from transfuse.tuning.targets import target_scale
+from transfuse.tuning.tune import calibrated, tune, workbench
 
 
 def last_stages(

@@ -19,11 +19,11 @@ from transfuse.core.runs import Run
 from transfuse.sources.depths import DeepBody
 from transfuse.training.loop import Group, Moves
 from transfuse.training.options import Fit
-from transfuse.transferring.moving import batch_norms
-from transfuse.transferring.outcome import HeadShape, Outcome
-from transfuse.transferring.starting import Depths, start
-from transfuse.transferring.targets import target_scale
-from transfuse.transferring.tuning import tune, workbench
+from transfuse.tuning.moving import batch_norms
+from transfuse.tuning.outcome import HeadShape, Outcome
+from transfuse.tuning.starting import Depths, start
+from transfuse.tuning.targets import target_scale
+from transfuse.tuning.tune import tune, workbench
 
 
 def lora(

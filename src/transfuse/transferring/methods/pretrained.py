@@ -31,12 +31,12 @@ from transfuse.tasks.tables.unlabelled import unlabelled_rows
 from transfuse.training.batches import Batch, Batches
 from transfuse.training.loop import Group, Metrics, Moves
 from transfuse.training.options import Fit
-from transfuse.transferring.moving import layerwise
-from transfuse.transferring.outcome import HeadShape, Outcome
-from transfuse.transferring.planning import Job, planned
-from transfuse.transferring.starting import seeded_head
-from transfuse.transferring.targets import require_splits, target_scale
-from transfuse.transferring.tuning import tune, workbench
+from transfuse.tuning.moving import layerwise
+from transfuse.tuning.outcome import HeadShape, Outcome
+from transfuse.tuning.planning import Job, planned
+from transfuse.tuning.starting import seeded_head
+from transfuse.tuning.targets import require_splits, target_scale
+from transfuse.tuning.tune import tune, workbench
 
 _BATCH = 128
 _PASSES = 60  # over the rows, at most; it stops early

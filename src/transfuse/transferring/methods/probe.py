@@ -10,10 +10,10 @@ from transfuse.predicting.predict import activated
 from transfuse.sources.network import Network
 from transfuse.sources.opening import open_source
 from transfuse.training.options import Fit
-from transfuse.transferring.outcome import HeadShape, Outcome
 from transfuse.transferring.remembering import remembered
-from transfuse.transferring.starting import Depths, Solver, loaded, probed, seeded_head, set_linear
-from transfuse.transferring.targets import scored, target_scale
+from transfuse.tuning.outcome import HeadShape, Outcome
+from transfuse.tuning.starting import Depths, Solver, loaded, probed, seeded_head, set_linear
+from transfuse.tuning.targets import scored, target_scale
 
 
 def probe(

@@ -6,11 +6,11 @@ Relations: the baseline of `finetune`, with the same loop, batches and stop rule
 from transfuse.core.nouns import Source, Task
 from transfuse.core.runs import Run
 from transfuse.training.options import Fit
-from transfuse.transferring.moving import layerwise
-from transfuse.transferring.outcome import HeadShape, Outcome
-from transfuse.transferring.starting import start
-from transfuse.transferring.targets import target_scale
-from transfuse.transferring.tuning import tune, workbench
+from transfuse.tuning.moving import layerwise
+from transfuse.tuning.outcome import HeadShape, Outcome
+from transfuse.tuning.starting import start
+from transfuse.tuning.targets import target_scale
+from transfuse.tuning.tune import tune, workbench
 
 
 def scratch(

@@ -22,10 +22,10 @@ from transfuse.sources.references import find
 from transfuse.sources.sides import AdditiveBody, BlendedBody
 from transfuse.training.loop import Group, Moves
 from transfuse.training.options import Fit
-from transfuse.transferring.outcome import HeadShape, Outcome
-from transfuse.transferring.starting import Start, start
-from transfuse.transferring.targets import target_scale
-from transfuse.transferring.tuning import tune, workbench
+from transfuse.tuning.outcome import HeadShape, Outcome
+from transfuse.tuning.starting import Start, start
+from transfuse.tuning.targets import target_scale
+from transfuse.tuning.tune import tune, workbench
 
 
 def side(

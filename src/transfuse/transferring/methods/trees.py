@@ -31,10 +31,10 @@ from transfuse.sources.tables.lightgbm import forest_of
 from transfuse.sources.tables.trees import Forest, builder_of
 from transfuse.tasks.tables.encoding import slots_of
 from transfuse.training.options import Fit
-from transfuse.transferring.answering import answers_the_same
 from transfuse.transferring.boosting import Growth, TreeRows, boosters, rounds_of
-from transfuse.transferring.outcome import Outcome
-from transfuse.transferring.targets import require_splits, target_scale
+from transfuse.tuning.answering import answers_the_same
+from transfuse.tuning.outcome import Outcome
+from transfuse.tuning.targets import require_splits, target_scale
 
 Use = Literal["auto", "alone", "column", "start"]
 _LEAVES = (4, 8, 16, 31)

@@ -12,9 +12,9 @@ from transfuse.probing.calibrating import temperature
 from transfuse.sources.network import Network
 from transfuse.sources.opening import open_source
 from transfuse.training.options import Fit
-from transfuse.transferring.answering import answers_the_same, source_scale
-from transfuse.transferring.outcome import Outcome
-from transfuse.transferring.targets import require_splits
+from transfuse.tuning.answering import answers_the_same, source_scale
+from transfuse.tuning.outcome import Outcome
+from transfuse.tuning.targets import require_splits
 
 
 def unchanged(source: Source, task: Task, *, run: Run = Run(), fit: Fit = Fit()) -> Outcome:

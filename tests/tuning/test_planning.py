@@ -18,11 +18,11 @@ from transfuse.training.batches import Activations, Batches
 from transfuse.training.loop import Group, Moves
 from transfuse.training.options import Fit
 from transfuse.transferring.methods.scratch import scratch
-from transfuse.transferring.moving import layerwise
-from transfuse.transferring.outcome import HeadShape
-from transfuse.transferring.planning import RATES, Job, planned, search_rates, timed
-from transfuse.transferring.starting import start
-from transfuse.transferring.tuning import workbench
+from transfuse.tuning.moving import layerwise
+from transfuse.tuning.outcome import HeadShape
+from transfuse.tuning.planning import RATES, Job, planned, search_rates, timed
+from transfuse.tuning.starting import start
+from transfuse.tuning.tune import workbench
 
 FIT = Fit(steps=100, batch_size=12, optimizer="sgd", clip=0.0, patience=0)
 
@@ -99,13 +99,13 @@ def test_smaller_rates_are_tried_while_they_pay(
     losses: tuple[float, ...], tried: int, taken: float, monkeypatch: pytest.MonkeyPatch, small: Source, task: Task
 ):
     coming = iter(losses)
-    monkeypatch.setattr("transfuse.transferring.planning._short", lambda *_: {"loss": next(coming)})
+    monkeypatch.setattr("transfuse.tuning.planning._short", lambda *_: {"loss": next(coming)})
     found = planned(job(small, task), FIT, Run())
     assert len(found.trials) == tried and found.fit.rate == taken
 
 
 def test_every_rate_diverging_is_an_error(monkeypatch: pytest.MonkeyPatch, small: Source, task: Task):
-    monkeypatch.setattr("transfuse.transferring.planning._short", lambda *_: None)
+    monkeypatch.setattr("transfuse.tuning.planning._short", lambda *_: None)
     with pytest.raises(UsageError, match="diverged at every rate"):
         planned(job(small, task), FIT, Run())
 

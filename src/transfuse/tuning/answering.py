@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from transfuse.core.nouns import Source, Task
-from transfuse.transferring.targets import TargetScale
+from transfuse.tuning.targets import TargetScale
 
 
 def answers_the_same(source: Source, task: Task) -> bool:

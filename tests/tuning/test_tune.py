@@ -12,9 +12,9 @@ from transfuse.predicting.predict import logits, probabilities
 from transfuse.probing.calibrating import temperature
 from transfuse.training.options import Fit
 from transfuse.transferring.methods.scratch import scratch
-from transfuse.transferring.outcome import HeadShape
 from transfuse.transferring.transfer import carried_out
-from transfuse.transferring.tuning import workbench
+from transfuse.tuning.outcome import HeadShape
+from transfuse.tuning.tune import workbench
 
 LOSSES = [
     ("single-label", {"loss": "cross_entropy"}),

@@ -17,9 +17,9 @@ from transfuse.training.batches import Batch, Batches, Inputs, inputs_of
 from transfuse.training.loop import Moves, Objective, Trained
 from transfuse.training.losses import Loss, chosen_loss, example_weights
 from transfuse.training.options import Fit, default_steps
-from transfuse.transferring.augmenting import chosen_augmentation
-from transfuse.transferring.planning import Job, planned
-from transfuse.transferring.targets import Validation, as_tensor, require_splits, target_scale
+from transfuse.tuning.augmenting import chosen_augmentation
+from transfuse.tuning.planning import Job, planned
+from transfuse.tuning.targets import Validation, as_tensor, require_splits, target_scale
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,9 +23,9 @@ from transfuse.sources.opening import Opened, open_source
 from transfuse.tasks.name_groups import Parted
 from transfuse.training.losses import example_weights
 from transfuse.training.options import Fit
-from transfuse.transferring.answering import answers_the_same
-from transfuse.transferring.outcome import HeadShape
-from transfuse.transferring.targets import TargetScale, target_scale
+from transfuse.tuning.answering import answers_the_same
+from transfuse.tuning.outcome import HeadShape
+from transfuse.tuning.targets import TargetScale, target_scale
 
 Depths = Literal["auto", "final", "several", "many"]
 COUNTS = {"final": 1, "several": 4, "many": 12}

@@ -22,9 +22,9 @@ from transfuse.sources.staging import at_depths
 from transfuse.training.options import Fit
 from transfuse.transferring.methods.finetune import finetune
 from transfuse.transferring.methods.probe import probe
-from transfuse.transferring.outcome import HeadShape
-from transfuse.transferring.starting import start
 from transfuse.transferring.transfer import carried_out
+from transfuse.tuning.outcome import HeadShape
+from transfuse.tuning.starting import start
 
 
 def begun(source: Source, task: Task, **options):

@@ -10,7 +10,7 @@ from transfuse.sources.network import Network, new_head
 from transfuse.sources.opening import open_source
 from transfuse.training.options import Fit
 from transfuse.transferring.methods.finetune import finetune
-from transfuse.transferring.moving import batch_norms, layerwise
+from transfuse.tuning.moving import batch_norms, layerwise
 
 
 def rates(network: Network, decay: float) -> dict[str, float]:

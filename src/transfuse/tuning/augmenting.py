@@ -17,7 +17,7 @@ from transfuse.predicting.predict import activated
 from transfuse.tasks.images.augmenting import NONE, Augmentation, candidates, suited
 from transfuse.training.batches import Pictures
 from transfuse.training.options import Fit
-from transfuse.transferring.targets import Validation, target_scale
+from transfuse.tuning.targets import Validation, target_scale
 
 
 def chosen_augmentation(

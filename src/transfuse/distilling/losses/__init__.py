@@ -1,0 +1,1 @@
+"""One loss a file: what a student owes its teacher."""

@@ -1,0 +1,53 @@
+"""The losses by name, and the weights with which their papers train."""
+
+from dataclasses import dataclass
+
+LOSSES = {
+    "kd": "transfuse.distilling.losses.kd:kd",
+    "dkd": "transfuse.distilling.losses.dkd:dkd",
+    "dist": "transfuse.distilling.losses.dist:dist",
+    "logit_std": "transfuse.distilling.losses.logit_std:logit_std",
+    "ctkd": "transfuse.distilling.losses.ctkd:CTKD",
+    "gkd": "transfuse.distilling.losses.gkd:gkd",
+    "fitnet": "transfuse.distilling.losses.fitnet:FitNet",
+    "at": "transfuse.distilling.losses.at:at",
+    "sp": "transfuse.distilling.losses.sp:sp",
+    "rkd": "transfuse.distilling.losses.rkd:rkd",
+    "cc": "transfuse.distilling.losses.cc:CC",
+    "pkt": "transfuse.distilling.losses.pkt:pkt",
+    "nst": "transfuse.distilling.losses.nst:nst",
+    "crd": "transfuse.distilling.losses.crd:CRD",
+    "mgd": "transfuse.distilling.losses.mgd:MGD",
+    "simkd": "transfuse.distilling.losses.simkd:simkd",
+    "ofa": "transfuse.distilling.losses.ofa:OFA",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """Factors of a method's paper or its reference code."""
+
+    loss: float
+    labels: float = 1.0
+    """On the loss of the labels, when the method is the first of a sum."""
+
+
+PUBLISHED = {
+    "kd": Published(loss=0.9, labels=0.1),
+    "dkd": Published(loss=1.0),
+    "dist": Published(loss=2.0),
+    "logit_std": Published(loss=9.0, labels=0.1),
+    "ctkd": Published(loss=0.9, labels=0.1),
+    "gkd": Published(loss=1.0, labels=0.0),
+    "fitnet": Published(loss=100.0),
+    "at": Published(loss=1000.0),
+    "sp": Published(loss=3000.0),
+    "rkd": Published(loss=1.0),
+    "cc": Published(loss=0.02),
+    "pkt": Published(loss=30000.0),
+    "nst": Published(loss=50.0),
+    "crd": Published(loss=0.8),
+    "mgd": Published(loss=7e-5),
+    "simkd": Published(loss=1.0, labels=0.0),
+    "ofa": Published(loss=1.0),
+}

@@ -1,0 +1,1 @@
+"""A source and a task made ready for the one loop, and how long and how fast it runs."""
