@@ -4,10 +4,11 @@
     python benchmarks/fusing_proof.py titles TEXTGENRNN --work WORK [--domain NAME]   (its weights, vocab.json, titles/)
 
 `hands`: short fine-tunes of the built-in source on photographs of hands, a family of six recipes (rate, seed,
-augmentation) or of six runs of nearly one (seed, two rates), and their soups, each against the best single one: on
-clean photographs and on the same ones rotated, dimmed, blurred, with noise and with little contrast, which none of them
-was trained on. One half of the test photographs chooses the best single one and judges, the other half is read once at
-the end of each fusion; all versions of a photograph are one group.
+augmentation), of six runs of nearly one (seed, two rates), or of four that learnt from photographs of their own, and
+their soups, each against the best single one: on clean photographs and on the same ones rotated, dimmed, blurred, with
+noise and with little contrast, which none of them was trained on. One half of the test photographs chooses the best
+single one and judges, the other half is read once at the end of each fusion; with `--judge` other photographs judge,
+and all of them test. All versions of a photograph are one group.
 
 `titles`: a character model and four fine-tunes of it, each of which knows its own titles by heart; λ and TIES searched
 on one half of the positions of a domain, judged on the other. Keras' files are converted here (h5py): CuDNNLSTM keeps
@@ -19,6 +20,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ from transfuse.fusing.fuse import fuse
 from transfuse.sources.functions import builder_of
 from transfuse.sources.network import Network
 from transfuse.sources.opening import rebuild
+from transfuse.tasks.images.opening import open_split
+from transfuse.tasks.joining import taken
 from transfuse.tasks.opening import open_task
 from transfuse.tasks.tables.rows import Cells, Rows
 from transfuse.transferring.transfer import transfer
@@ -46,6 +50,7 @@ FAMILIES: dict[str, tuple[dict[str, Any], ...]] = {
         {"rate": 0.002, "augmentation": "none"},
     ),
     "seeds": tuple({"rate": rate, "augmentation": "standard"} for rate in (0.004,) * 4 + (0.006,) * 2),
+    "shares": ({"rate": 0.004, "augmentation": "standard"},) * 4,
 }
 STEPS = 240
 
@@ -97,26 +102,42 @@ def changed(clean: Examples, seed: int) -> Examples:
     )
 
 
+def share(task: Task, number: int, count: int) -> Task:
+    """The task with one of so many parts of its training photographs; no two parts share one."""
+    train = task.splits["train"]
+    part = taken(train, np.arange(number, len(train), count))
+    return replace(task, digest=f"{task.digest} {number}", splits={**task.splits, "train": part})
+
+
 def fine_tunes(data: Path, work: Path, source: str, family: str) -> list[Path]:
     """The saved fine-tunes; those that are there already are kept."""
     task = open_task(data / "train", valid=0.2, test=0, seed=0)
     paths = []
     for seed, options in enumerate(FAMILIES[family]):
         path = work / f"{family}{seed}"
+        own = share(task, seed, len(FAMILIES[family])) if family == "shares" else task
         paths.append(path)
         if not path.exists():
             began = time.process_time()
-            transfer(source, task, steps=STEPS, seed=seed, interpolate=False, precision="float32", **options).save(path)
+            transfer(source, own, steps=STEPS, seed=seed, interpolate=False, precision="float32", **options).save(path)
             print(f"{path.name}: {options}, {time.process_time() - began:.0f} CPU-s", flush=True)
     return paths
 
 
-def hands(data: Path, work: Path, source: str, family: str) -> None:
+def judges_and_test(data: Path, judge: Path | None, classes: Sequence[str]) -> dict[str, Examples]:
+    """Other photographs to judge and all test photographs, or the two halves of these."""
+    if judge is not None:
+        folders = {"valid": judge, "test": data / "test"}
+        return {name: open_split(one, classes=classes, kind="single-label")[0] for name, one in folders.items()}
+    halves = open_task(data / "test", valid=0.5, test=0, seed=0).splits
+    return {"valid": halves["train"], "test": halves["valid"]}
+
+
+def hands(data: Path, work: Path, source: str, family: str, judge: Path | None) -> None:
     """The soups against the best single fine-tune."""
     paths = fine_tunes(data, work, source, family)
     train = open_task(data / "train", valid=0.2, test=0, seed=0)
-    halves = open_task(data / "test", valid=0.5, test=0, seed=0).splits
-    clean = {"valid": halves["train"], "test": halves["valid"]}
+    clean = judges_and_test(data, judge, train.classes)
     shifted = {name: changed(part, seed) for seed, (name, part) in enumerate(clean.items())}
     for name, parts in (("changed", shifted), ("clean", clean)):
         task = Task(
@@ -279,11 +300,12 @@ def main() -> None:
     parser.add_argument("--source", default="builtin")
     parser.add_argument("--domain", choices=list(DOMAINS), action="append", default=[], help="Without: all together.")
     parser.add_argument("--family", choices=list(FAMILIES), default="seeds")
+    parser.add_argument("--judge", type=Path, help="Class folders of other photographs of hands, to judge by.")
     given = parser.parse_args()
     torch.set_num_threads(1)
     given.work.mkdir(parents=True, exist_ok=True)
     if given.what == "hands":
-        hands(given.data, given.work, given.source, given.family)
+        hands(given.data, given.work, given.source, given.family, given.judge)
     else:
         titles(given.data, given.work, given.domain)
 
