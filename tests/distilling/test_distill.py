@@ -1,5 +1,6 @@
 """From teachers, a student and a task to a saved Model with proof."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +126,17 @@ def test_simkd_answers_by_the_teacher_s_own_classifier(teacher: Model, student: 
     assert again.report.rows[0]["accuracy"]["value"] > 0.5
     with pytest.raises(UsageError, match="must stand alone"):
         tr.distill(teacher, student, task, method="simkd + at", **QUICK)
+
+
+def test_no_time_for_the_student_alone_does_not_cost_the_distilled_one(teacher: Model, student: Source, task: Task):
+    def late(event: Mapping[str, Any]) -> None:
+        if event["stage"] == "training" and event["done"] == 6:
+            object.__setattr__(run, "deadline", time.monotonic())
+
+    run = Run(deadline=time.monotonic() + 600, watch=late)
+    model = tr.distill(teacher, student, task, run=run, **QUICK)
+    assert [row["model"] for row in model.report.rows] == [TEACHER, DISTILLED]
+    assert model.report.summary[0].startswith("Whether distilling helped is not known")
 
 
 class Killed(BaseException):

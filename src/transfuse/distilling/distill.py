@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 
 import transfuse
 from transfuse.core.checking import require_kinds
-from transfuse.core.errors import DataError, UsageError
+from transfuse.core.errors import BudgetError, DataError, UsageError
 from transfuse.core.nouns import Model, Source, Step, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
@@ -115,8 +115,14 @@ def require_task(task: Task) -> None:
     require_splits(task)
 
 
-def _alone(plan: Plan, outcome: Outcome, run: Run) -> Model:
-    found = alone(plan, outcome.facts["steps_wanted"], run.part("alone"))
+def _alone(plan: Plan, outcome: Outcome, run: Run) -> Model | None:
+    """The student alone; None when the time is up, which must not cost the student that is there."""
+    facts = outcome.facts
+    steps = facts["steps"] if facts["stopped_by"] in ("steps", "time") else facts["steps_wanted"]
+    try:
+        found = alone(plan, steps, run.part("alone"))
+    except BudgetError:
+        return None
     step = Step(verb="transfer", method="alone", options={"found": plain(found.facts)}, version=transfuse.__version__)
     return as_model(found, plan.task, step, f"{plan.student.name} alone")
 
