@@ -92,6 +92,20 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_sounds(listing(*bad))
 
 
+def test_a_wav_that_ends_too_early_is_named(tmp_path: Path) -> None:
+    whole = write_tone(tmp_path / "whole.wav", 440).read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    for item in (tmp_path / "cut.wav", whole[: len(whole) // 2]):
+        with pytest.raises(DataError, match=f"must hold {len(whole)} bytes, as it says, but ends after"):
+            samples(item, 8000, 1.0)
+
+
+def test_a_wav_of_unknown_length_is_read(tmp_path: Path) -> None:
+    whole = write_tone(tmp_path / "whole.wav", 440).read_bytes()
+    streamed = whole[:4] + b"\xff\xff\xff\xff" + whole[8:]
+    np.testing.assert_array_equal(samples(streamed, 8000, 1.0), samples(whole, 8000, 1.0))
+
+
 def test_silence_and_length_are_said(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "silent.wav", np.zeros(800), 8000)
     soundfile.write(tmp_path / "long.wav", np.full(61_000, 0.1), 1000)

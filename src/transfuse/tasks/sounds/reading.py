@@ -6,6 +6,7 @@ Letters: N examples, S samples, c channels.
 
 import hashlib
 import io
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ _STEP = 1000  # largest denominator of a resampling: a rate is then exact to one
 _BLOCK = 1 << 20  # samples that are looked at together, so that an hour needs as little memory as a second
 _LONG = 60.0  # seconds from which on a sound is named: sources look at a few
 _REPORT_EVERY = 64
+_UNKNOWN = 0x7FFF0000  # lengths from here on are written by who does not know them yet
 
 Item = str | Path | bytes | tuple[np.ndarray, int]
 """What can be read: a path, an encoded sound in memory, or samples (S,) or (S, c) with their rate."""
@@ -176,10 +178,23 @@ def _opened(item: str | Path | bytes) -> Iterator[soundfile.SoundFile]:
     """The file, ready to be read; whatever is wrong with it becomes a `DataError` that names it."""
     name = _named(item)
     try:
+        _require_whole(item, name)
         with soundfile.SoundFile(io.BytesIO(item) if isinstance(item, bytes) else Path(item)) as file:
             yield file
     except (soundfile.LibsndfileError, RuntimeError, OSError, TypeError, ValueError) as problem:
         raise DataError(f"{name} cannot be read as a sound: {_reason(item, problem)}.") from None
+
+
+def _require_whole(item: str | Path | bytes, name: str) -> None:
+    """Raise `DataError` for a WAV that is shorter than it says, which libsndfile reads without a word."""
+    if isinstance(item, bytes):
+        head, size = item[:8], len(item)
+    else:
+        with Path(item).open("rb") as file:
+            head, size = file.read(8), os.fstat(file.fileno()).st_size
+    told = int.from_bytes(head[4:], "little")
+    if head[:4] == b"RIFF" and size < told + 8 and told < _UNKNOWN:
+        raise DataError(f"{name} must hold {told + 8} bytes, as it says, but ends after {size}. Fetch it again.")
 
 
 def _reason(item: str | Path | bytes, problem: Exception) -> str:
