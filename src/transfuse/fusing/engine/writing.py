@@ -142,6 +142,7 @@ def _written(
     found = dict(done)
     total = sum(work.nbytes for work in plan.works)
     finished = sum(work.nbytes for work in plan.works if work.name in done)
+    unit, shift = ("MB", 20) if total >> 20 else ("kB", 10)
 
     def one(shard: _Shard, handle: int, work: Work) -> None:
         nonlocal finished
@@ -150,7 +151,8 @@ def _written(
         found[work.name] = _write(recipe, work, files, handle, shard.places[work.name], survey)
         journal.add(work.name, found[work.name])
         finished += work.nbytes
-        run.watch({"stage": "fusing", "done": finished >> 20, "total": total >> 20, "text": f"MB; {work.name}"})
+        told = {"done": finished >> shift, "total": total >> shift}
+        run.watch({"stage": "fusing", **told, "text": f"{unit}; {work.name}"})
 
     for shard in shards:
         handle = os.open(shard.path, os.O_WRONLY)
