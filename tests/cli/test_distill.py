@@ -54,3 +54,25 @@ def test_mistakes_are_one_message(more, words, teacher: Path, photos: Path, tmp_
         )
     assert ending.value.code == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_teacher_is_not_overwritten(teacher: Path, photos: Path, capsys):
+    before = (teacher / "model.json").read_bytes()
+    with pytest.raises(SystemExit):
+        main(["distill", str(teacher), STUDENT, str(photos), "--out", str(teacher), "--quiet"])
+    assert "`out` must be another folder than its parents" in capsys.readouterr().err
+    assert (teacher / "model.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("command", [["transfer", "MODEL", "DATA"], ["fit", "DATA", "--source", "MODEL"]])
+def test_a_source_is_not_overwritten(command, teacher: Path, photos: Path, capsys):
+    given = {"MODEL": str(teacher), "DATA": str(photos)}
+    with pytest.raises(SystemExit):
+        main([*(given.get(word, word) for word in command), "--out", str(teacher), "--quiet"])
+    assert "`out` must be another folder than its parents" in capsys.readouterr().err
+
+
+def test_a_misspelt_teacher_is_told_before_the_data_are_read(photos: Path, tmp_path: Path, capsys):
+    with pytest.raises(SystemExit):
+        main(["distill", "techer", STUDENT, str(tmp_path / "no data"), "--out", str(tmp_path / "out"), "--quiet"])
+    assert "There is no source 'techer'" in capsys.readouterr().err

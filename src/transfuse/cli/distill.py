@@ -18,7 +18,7 @@ from transfuse.training.options import Fit
     default="kd",
     show_default=True,
     help="Losses, added up, such as 'kd + 0.5*at' or 'labels + dist(temperature=4)': kd, dkd, dist, logit_std, ctkd,"
-    " gkd; on inner layers fitnet, at, sp, rkd, cc, pkt, nst, crd, mgd, ofa.",
+    " gkd; on inner layers fitnet, at, sp, rkd, cc, pkt, nst, crd, mgd, simkd, ofa.",
 )
 @click.option("--teacher", "others", multiple=True, help="One more teacher; they answer by their mean probabilities.")
 @click.option("--views", default=8, show_default=True, help="Of each example, whose answers are kept; 0 asks anew.")
@@ -49,14 +49,18 @@ def command(
     with shared.running(quiet=quiet, budget=budget, resumable=True) as run:
         from transfuse.distilling.distill import distill, fit_from
         from transfuse.distilling.sums import parsed
+        from transfuse.sources.references import find
 
-        shared.require_free(out)
+        teachers = [teacher, *others]
+        shared.require_free(out, student, *teachers)
         parsed(method)  # mistakes are told before the data are read
+        for one in teachers:
+            find(one, trust_code=source_options["trust_code"])
         fit = fit_from(fit_options)
         found = shared.found_source(student, source_options)
         task = shared.opened_task(data, data_options, fit.seed, run)
         model = distill(
-            [teacher, *others], found, task, method=method, taps=pairs, compare=compare, run=run, fit=fit,
+            teachers, found, task, method=method, taps=pairs, compare=compare, run=run, fit=fit,
             trust_code=source_options["trust_code"], command=shared.command_line(), **own,
         )  # fmt: skip
         shared.saved(model, out, form)

@@ -41,7 +41,7 @@ def command(data: str, sources: tuple[str, ...], budget: str, out: str, form: st
         from transfuse.fitting.fit import fit
 
         seed = fit_options.get("seed", 0)
-        shared.require_free(out)
+        shared.require_free(out, *sources)
         found = shared.found_sources(sources, source_options)  # mistakes are told before the data are read
         task = shared.opened_task(data, data_options, seed, run)
         model = fit(

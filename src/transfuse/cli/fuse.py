@@ -102,7 +102,7 @@ def _fuse_features(parents: tuple[str, ...], kind: str, form: str, quiet: bool, 
         from transfuse.fitting.fusing_features import fuse_features
         from transfuse.tasks.opening import open_task
 
-        shared.require_free(options["out"])
+        shared.require_free(options["out"], *parents)
         task = open_task(options["on"], target=list(options["target"]) or None, seed=options["seed"], run=run)
         model = fuse_features(
             parents,

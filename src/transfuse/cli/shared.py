@@ -262,10 +262,12 @@ def wide_console(width: int = 120) -> Console:
     return Console() if known else Console(width=width)
 
 
-def require_free(out: str) -> None:
-    """Raise now what saving would raise after hours of work."""
+def require_free(out: str, *parents: str) -> None:
+    """Raise now what saving would raise after hours of work; and before a model would be put in place of a parent."""
     from transfuse.predicting.folder import require_free
 
+    if any(Path(parent).exists() and Path(parent).resolve() == Path(out).resolve() for parent in parents):
+        raise UsageError(f"`out` must be another folder than its parents, but is '{out}'. Choose a new one.")
     require_free(out)
 
 

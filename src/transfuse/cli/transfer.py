@@ -42,7 +42,7 @@ def command(
         from transfuse.transferring.options import arranged
         from transfuse.transferring.transfer import transfer
 
-        shared.require_free(out)
+        shared.require_free(out, source)
         arranged(method, {**head, **fit_options})  # mistakes are told before the data are read
         found = shared.found_source(source, source_options)
         task = shared.opened_task(data, data_options, fit_options.get("seed", 0), run)

@@ -67,7 +67,7 @@ def open_split(
     weight: str | Sequence[float] | None = None,
     run: Run | None = None,
 ) -> tuple[Examples, tuple[DataWarning, ...]]:
-    """Labelled texts for evaluating a model that knows `classes`: see `images.open_split`."""
+    """Labelled texts for evaluating a model that knows `classes`: see `tasks.images.opening.open_split`."""
     if isinstance(data, Task):
         return of_task(data, classes, split)
     listing = listed(data, target=target, text_column=text_column, group=group, weight=weight)
