@@ -83,9 +83,7 @@ def distill(
     outcome = distilled(plan, run.part("distilled", half))
     given = {"views": views, "taps": dict(plan.taps), "scratch": scratch, "fit": plain(fit)}
     step = _step(plan, method, given, outcome, time.monotonic() - started)
-    model = as_model(
-        outcome, task, step, name or f"{source.name} distilled from {plan.teacher.name} on {task.name}"[:200]
-    )
+    model = as_model(outcome, task, step, name or f"{source.name} distilled from {plan.teacher.name}"[:200])
     valid_NC = probabilities(model, task.splits["valid"].items, run=run)
     model = replace(model, confidences=confidences_of(valid_NC, task.kind))
     other = _alone(plan, outcome, run) if compare and not outcome.interrupted else None

@@ -7,7 +7,7 @@ from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
 from transfuse.distilling.students import Plan
 from transfuse.evaluating.assessing import Assessment, assess, plain_row
-from transfuse.evaluating.compare import difference, in_words
+from transfuse.evaluating.compare import capitalised, difference, in_words
 from transfuse.evaluating.sections import detailed
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.tuning.outcome import Outcome
@@ -45,11 +45,12 @@ def verdicts(found: dict[str, Assessment], split: str) -> list[str]:
         gap = difference(student, found[ALONE])
         helped = "Distilling helped." if gap["low"] > 0 else "DISTILLING IS NOT PROVEN TO HELP."
         helped = "DISTILLING HURT." if gap["high"] < 0 else helped
-        lines.append(f"{helped} {in_words('The distilled student', 'the student alone', metric, gap)} [{split} split]")
+        sentence = capitalised(in_words("the distilled student", "the student alone", metric, gap))
+        lines.append(f"{helped} {sentence} [{split} split]")
     else:
         lines.append("Whether distilling helped is not known: the student was not trained alone.")
     to_teacher = difference(student, found[TEACHER])
-    lines.append(f"{in_words('The distilled student', 'its teacher', metric, to_teacher)} [{split} split]")
+    lines.append(f"{capitalised(in_words('the distilled student', 'its teacher', metric, to_teacher))} [{split} split]")
     return lines
 
 
