@@ -46,6 +46,7 @@ COMPOSITES = {
     "ensemble": "transfuse.sources.ensembles:rebuilt",
     "joined": "transfuse.sources.joins:rebuilt",
     "projected": "transfuse.sources.projected:rebuilt",
+    "reshaped": "transfuse.sources.changes.table:rebuilt",
 }
 """Bodies made of bodies, by the name of their entry in a builder."""
 

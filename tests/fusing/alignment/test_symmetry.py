@@ -10,7 +10,7 @@ from torch import nn
 
 from transfuse.fusing.alignment.permuting import change, drawn, identity, permuted, proven
 from transfuse.fusing.alignment.symmetry import symmetry_of
-from transfuse.fusing.alignment.tracing import Untraceable
+from transfuse.tracing.walking import Untraceable
 
 KINDS = {  # groups, and how many of them have an order of their own at each position of another
     "mlp": (2, 0),

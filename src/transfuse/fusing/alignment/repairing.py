@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind
 
-from transfuse.fusing.alignment.calls import operator_of
+from transfuse.tracing.calls import operator_of
 from transfuse.fusing.alignment.correlating import Watched
 from transfuse.fusing.alignment.symmetry import Symmetry
 from transfuse.fusing.statistics.batches import batch_norms, estimated_anew

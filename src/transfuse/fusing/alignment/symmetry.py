@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from transfuse.fusing.alignment.calls import Axes, operator_of
-from transfuse.fusing.alignment.operators import CONTRACTIONS
-from transfuse.fusing.alignment.terms import (
+from transfuse.tracing.calls import Axes, operator_of
+from transfuse.tracing.operators import CONTRACTIONS
+from transfuse.tracing.terms import (
     Cat,
     Choice,
     Leaf,
@@ -27,8 +27,8 @@ from transfuse.fusing.alignment.terms import (
     leaves,
     normal,
 )
-from transfuse.fusing.alignment.tracing import Walked, walked
-from transfuse.fusing.alignment.unifying import collapse, unify
+from transfuse.tracing.walking import Walked, walked
+from transfuse.tracing.unifying import collapse, unify
 
 Step = tuple[Any, ...]
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import torch
 
-from transfuse.fusing.alignment.calls import Axes, Call, broadcast
-from transfuse.fusing.alignment.terms import Cat, Leaf, Term, Unclear, at, choice, fix, fixed, is_fixed, normal, product
-from transfuse.fusing.alignment.unifying import cut, split, split_two, unify
+from transfuse.tracing.calls import Axes, Call, broadcast
+from transfuse.tracing.terms import Cat, Leaf, Term, Unclear, at, choice, fix, fixed, is_fixed, normal, product
+from transfuse.tracing.unifying import cut, split, split_two, unify
 
 
 def reshaped(call: Call) -> Axes:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from transfuse.fusing.alignment import shaping
-from transfuse.fusing.alignment.calls import Axes, Call, broadcast
-from transfuse.fusing.alignment.terms import Leaf, Term, Unclear, fix, fixed, is_fixed, normal
-from transfuse.fusing.alignment.unifying import split_two, unify, unify_all
+from transfuse.tracing.calls import Axes, Call, broadcast
+from transfuse.tracing.terms import Leaf, Term, Unclear, fix, fixed, is_fixed, normal
+from transfuse.tracing.unifying import split_two, unify, unify_all
 
 
 def elementwise(call: Call) -> Axes:

@@ -6,7 +6,7 @@ agree is fixed on both sides instead of failing.
 
 from collections.abc import Sequence
 
-from transfuse.fusing.alignment.terms import (
+from transfuse.tracing.terms import (
     Cat,
     Choice,
     Leaf,

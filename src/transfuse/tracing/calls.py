@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import fx
 
-from transfuse.fusing.alignment.terms import Term, fixed
-from transfuse.fusing.alignment.unifying import unify_all
+from transfuse.tracing.terms import Term, fixed
+from transfuse.tracing.unifying import unify_all
 
 Axes = list[Term]
 

@@ -14,10 +14,10 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from transfuse.core.errors import TransfuseError
-from transfuse.fusing.alignment.calls import Axes, Call, Tensor, operator_of
-from transfuse.fusing.alignment.operators import OPERATORS, elementwise
-from transfuse.fusing.alignment.terms import Leaf, Unclear, fix, fixed, is_fixed, loose, normal
-from transfuse.fusing.alignment.unifying import collapse
+from transfuse.tracing.calls import Axes, Call, Tensor, operator_of
+from transfuse.tracing.operators import OPERATORS, elementwise
+from transfuse.tracing.terms import Leaf, Unclear, fix, fixed, is_fixed, loose, normal
+from transfuse.tracing.unifying import collapse
 
 
 class Untraceable(TransfuseError):

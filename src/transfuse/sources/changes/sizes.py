@@ -1,0 +1,42 @@
+"""Tensors of other sizes, and the numbers in modules that say how large their tensors are.
+
+`{"change": "sizes", "tensors": {name: shape}, "attributes": {module path: {attribute: value}}}`
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from transfuse.core.errors import ModelError
+
+
+def replayed(body: nn.Module, change: Mapping[str, Any]) -> nn.Module:
+    """The body with room for tensors of these shapes; what was in them is gone. Raises `ModelError`."""
+    known = body.state_dict(keep_vars=True)
+    for name, shape in change["tensors"].items():
+        if name not in known:
+            raise ModelError(f"A change names the tensor '{name}', which its network does not have.")
+        put(body, name, known[name].new_empty(tuple(shape)).detach().zero_())
+    for path, attributes in change["attributes"].items():
+        for attribute, value in attributes.items():
+            set_number(body.get_submodule(path), attribute, value)
+    return body
+
+
+def put(body: nn.Module, name: str, tensor: torch.Tensor) -> None:
+    """Another tensor under a name of the state dict; tied names keep one tensor only when each is put in turn."""
+    path, _, own = name.rpartition(".")
+    module = body.get_submodule(path)
+    if own in module._parameters:
+        module._parameters[own] = nn.Parameter(tensor, requires_grad=module._parameters[own].requires_grad)  # type: ignore[union-attr]
+    else:
+        module._buffers[own] = tensor
+
+
+def set_number(module: nn.Module, attribute: str, value: Any) -> None:
+    """An attribute that a module has already; tuples come back from JSON as lists. Raises `ModelError`."""
+    if not isinstance(getattr(module, attribute, None), int | tuple):
+        raise ModelError(f"A change names '{attribute}', which is no size of {type(module).__name__}.")
+    setattr(module, attribute, tuple(value) if isinstance(value, list) else value)
