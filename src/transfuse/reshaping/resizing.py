@@ -1,0 +1,179 @@
+"""A network with other numbers of units: tensors gathered along every axis that has them, numbers in modules put right.
+
+Gathering with repeated positions copies units, gathering fewer takes some away; so widening and pruning are one
+operation. Where a layer sums over copies, each has its share of the weight (Net2Net, arXiv 1511.05641).
+"""
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from transfuse.reshaping.roles import Counted, Roles, roles_of
+from transfuse.reshaping.units import Maps, Orders, Units
+from transfuse.sources.changes.sizes import put, set_number
+from transfuse.tracing.terms import Term, normal
+from transfuse.tracing.walking import walked
+
+Shares = Mapping[tuple[str, int], Maps]
+"""By tensor and axis over which a layer sums: for units, the share of the weight that each new one has, (n',)."""
+BODY = "body."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anatomy:
+    """What there is in a network to grow or to cut."""
+
+    orders: Orders
+    roles: Roles
+    axes: Mapping[str, tuple[Term, ...]]
+    """Of every tensor."""
+    unknown: tuple[str, ...]
+    """Operators that were not understood, and where: what they see stays as it is."""
+
+    @property
+    def units(self) -> list[Units]:
+        """By their numbers."""
+        return self.orders.units
+
+
+def anatomy_of(network: nn.Module, sample: torch.Tensor) -> Anatomy:
+    """Read a network's graph, for batches like the sample. Raises `Untraceable`."""
+    found = walked(network, sample)
+    orders = Orders(found)
+    axes = {name: tuple(map(normal, own)) for name, own in found.states.items()}
+    return Anatomy(orders=orders, roles=roles_of(found, orders), axes=axes, unknown=found.unknown)
+
+
+def resized(network: nn.Module, anatomy: Anatomy, maps: Maps, shares: Shares | None = None) -> nn.Module:
+    """A copy of the network with other units."""
+    made = copy.deepcopy(network)
+    state = made.state_dict(keep_vars=True)
+    for name in anatomy.axes:
+        tensor = gathered(name, state[name].detach(), anatomy, maps, shares or {})
+        if tensor is not None:
+            put(made, name, tensor)
+    for path, attribute, value in _numbers(made, network, anatomy, maps):
+        set_number(made.get_submodule(path), attribute, value)
+    return made
+
+
+def gathered(
+    name: str, tensor: torch.Tensor, anatomy: Anatomy, maps: Maps, shares: Shares
+) -> torch.Tensor | None:
+    """A tensor with other units; None when none of its units change."""
+    changed = False
+    for dim, term in enumerate(anatomy.axes[name]):
+        if not any(number in maps for number in anatomy.orders.inside(term)):
+            continue
+        changed = True
+        tensor = tensor.index_select(dim, torch.from_numpy(anatomy.orders.positions(term, maps)))
+        if own := shares.get((name, dim)):
+            shape = [-1 if i == dim else 1 for i in range(tensor.ndim)]
+            tensor = tensor * torch.from_numpy(anatomy.orders.shares(term, maps, own)).to(tensor).reshape(shape)
+    return tensor.contiguous() if changed else None
+
+
+def change_between(before: nn.Module, after: nn.Module) -> dict[str, Any]:
+    """The change of sizes (see `sources.changes.sizes`) from one body to another."""
+    were = {name: tensor.shape for name, tensor in before.state_dict().items()}
+    tensors = {name: list(t.shape) for name, t in after.state_dict().items() if t.shape != were[name]}
+    old = dict(before.named_modules())
+    attributes: dict[str, dict[str, Any]] = {}
+    for path, module in after.named_modules():
+        for attribute, value in _sizes(module):
+            if value != getattr(old[path], attribute):
+                attributes.setdefault(path, {})[attribute] = list(value) if isinstance(value, tuple) else value
+    return {"change": "sizes", "tensors": tensors, "attributes": attributes}
+
+
+def _sizes(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    for name, value in vars(module).items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not isinstance(value, bool) and numbers and all(type(number) is int for number in numbers):
+            yield name, value
+
+
+def _numbers(
+    made: nn.Module, network: nn.Module, anatomy: Anatomy, maps: Maps
+) -> Iterator[tuple[str, str, int | tuple[int, ...]]]:
+    """Numbers of modules that tell the sizes of what they hold or see, with their new values."""
+    for counted in anatomy.roles.counted:
+        if not any(number in maps for term in counted.axes for number in anatomy.orders.inside(term)):
+            continue
+        module = made.get_submodule(counted.module)
+        sizes = [len(anatomy.orders.positions(term, maps)) for term in counted.axes]
+        if counted.operator == "conv" and isinstance(module, nn.modules.conv._ConvNd):
+            yield from _of_convolution(counted, module, sizes[0])
+        elif counted.operator == "layer_norm" and hasattr(module, "normalized_shape"):
+            yield counted.module, "normalized_shape", tuple(sizes)
+        elif counted.operator == "group_norm" and isinstance(module, nn.GroupNorm):
+            yield counted.module, "num_groups", _leading(counted, anatomy, maps)
+            yield counted.module, "num_channels", sizes[0]
+        elif counted.operator == "batch_norm" and hasattr(module, "num_features"):
+            yield counted.module, "num_features", sizes[0]
+        elif counted.operator == "view":
+            yield from _of_view(counted, module, anatomy, maps)
+    yield from _of_linear(made, network)
+
+
+def _of_convolution(counted: Counted, module: nn.Module, channels: int) -> Iterator[tuple[str, str, int]]:
+    weight: torch.Tensor = module.weight  # type: ignore[assignment]
+    transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
+    yield counted.module, "in_channels", channels
+    yield counted.module, "out_channels", weight.shape[1 if transposed else 0]
+    if counted.groups > 1:
+        yield counted.module, "groups", channels // weight.shape[1]
+
+
+def _leading(counted: Counted, anatomy: Anatomy, maps: Maps) -> int:
+    """New number of groups: that of the leading factors, which made them up."""
+    size, found = counted.groups, 1
+    for factor in getattr(counted.axes[0], "factors", (counted.axes[0],)):
+        if size == 1:
+            break
+        size //= factor.size
+        found *= len(anatomy.orders.positions(factor, maps))
+    return found
+
+
+def _of_view(counted: Counted, module: nn.Module, anatomy: Anatomy, maps: Maps) -> Iterator[tuple[str, str, int]]:
+    """Numbers by which code splits an axis: of heads (by the factor's size), or of all that they have (by the axis')."""
+    factors = {f.size: len(anatomy.orders.positions(f, maps)) for axis in counted.axes for f in _factors(axis)}
+    wholes = {size: new for axis in counted.axes for size, new in _wholes(axis, anatomy, maps)}
+    for name, value in _sizes(module):
+        told = wholes if any(part in name for part in ("dim", "size", "channel", "feature", "width")) else factors
+        if isinstance(value, int) and told.get(value, value) != value:
+            yield counted.module, name, told[value]
+
+
+def _factors(axis: Term) -> tuple[Term, ...]:
+    return tuple(getattr(axis, "factors", (axis,)))
+
+
+def _wholes(axis: Term, anatomy: Anatomy, maps: Maps) -> Iterator[tuple[int, int]]:
+    """Sizes, before and after, of the last factors of an axis taken together: with 1, with 2, ... of them."""
+    before = after = 1
+    for factor in reversed(_factors(axis)):
+        before, after = before * factor.size, after * len(anatomy.orders.positions(factor, maps))
+        yield before, after
+
+
+def _of_linear(made: nn.Module, network: nn.Module) -> Iterator[tuple[str, str, int]]:
+    """Sizes of layers that are told by their own weight."""
+    names = {nn.Linear: ("out_features", "in_features"), nn.Embedding: ("num_embeddings", "embedding_dim")}
+    for path, module in made.named_modules():
+        for kind, attributes in names.items():
+            if isinstance(module, kind):
+                yield from ((path, name, size) for name, size in zip(attributes, module.weight.shape, strict=True))
+        if isinstance(module, nn.PReLU):
+            yield path, "num_parameters", len(module.weight)
+
+
+def free_bodies(network: nn.Module, anatomy: Anatomy) -> list[int]:
+    """Numbers of units that the body has, whatever the head has of them."""
+    return [i for i, units in enumerate(anatomy.units) if any(name.startswith(BODY) for name, _ in units.tensors)]

@@ -1,0 +1,169 @@
+"""More units, the same function: units are copied, and layers that sum over copies split the weight between them.
+
+Chen, Goodfellow and Shlens, "Net2Net: accelerating learning via knowledge transfer", arXiv 1511.05641. Ours: any network
+whose graph can be traced; the weight of a unit is split unevenly, so that its copies see different gradients and part
+(equal halves never do, under any optimiser); units of a LayerNorm, RMSNorm or GroupNorm are copied all equally often,
+or their statistics would change; attention grows by whole heads. The result is run beside the original, and what does
+not pass is left as it was and named.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from transfuse.core.errors import UsageError, WeightsError
+from transfuse.core.randomness import key
+from transfuse.reshaping.resizing import Anatomy, Shares, anatomy_of, free_bodies, resized
+from transfuse.reshaping.units import Maps
+
+TOLERANCE = 1e-5
+"""Largest difference of outputs, as a share of the largest output, in float64."""
+_UNEVEN = (0.3, 0.7)
+"""Bounds of a copy's share before shares are made to add up to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Widened:
+    """A network that grew."""
+
+    network: nn.Module
+    difference: float
+    """Largest difference of outputs, as a share of the largest output, in float64."""
+    grown: Mapping[str, tuple[int, int]]
+    """By the name of units, how many there were and are."""
+    kept: Mapping[str, str]
+    """By the name of units that were not copied, why."""
+    unknown: tuple[str, ...]
+
+
+def widened(network: nn.Module, sample: torch.Tensor, ratio: float, *, seed: int = 0) -> Widened:
+    """A wider copy that answers as the network does on a sample.
+
+    ratio: new units for each old one, above 1. Raises `UsageError`, `Untraceable`; `WeightsError` when nothing can grow.
+    """
+    if not ratio > 1 or not math.isfinite(ratio):
+        raise UsageError(f"`widen` must be above 1, such as 1.5, but is {ratio:g}.")
+    anatomy = anatomy_of(network, sample)
+    wanted, kept = growth(network, anatomy, ratio)
+    maps = {n: _copies(anatomy.units[n].size, size, key(seed, "copies", n)) for n, size in wanted.items()}
+    passing = _passing(network, sample, anatomy, maps, seed)
+    kept |= {anatomy.units[n].name: "copying it changed what the network answers" for n in maps if n not in passing}
+    if not passing:
+        why = "; ".join(dict.fromkeys(kept.values())) or "it has no units"
+        raise WeightsError(f"{type(network).__name__} cannot be widened by {ratio:g}: {why}.")
+    made = grown(network, anatomy, {n: maps[n] for n in passing}, seed)
+    return Widened(
+        network=made,
+        difference=difference(network, made, sample),
+        grown={anatomy.units[n].name: (anatomy.units[n].size, len(maps[n])) for n in sorted(passing)},
+        kept=kept,
+        unknown=anatomy.unknown,
+    )
+
+
+def growth(network: nn.Module, anatomy: Anatomy, ratio: float) -> tuple[dict[int, int], dict[str, str]]:
+    """New sizes of units by number, and why others keep theirs."""
+    roles, units = anatomy.roles, anatomy.units
+    sizes: dict[int, int] = {}
+    kept: dict[str, str] = {}
+    for number in free_bodies(network, anatomy):
+        own = units[number]
+        if number in roles.still:
+            kept[own.name] = roles.still[number]
+        elif number in roles.normed and ratio < 2:
+            kept[own.name] = f"{roles.normed[number]}, so it can only be copied whole: give 2 or more"
+        else:
+            sizes[number] = own.size * int(ratio) if number in roles.normed else max(own.size + 1, round(own.size * ratio))
+    for number in set(_second(anatomy, sizes)):
+        kept[units[number].name] = "it stands inside other units, which are copied"
+        del sizes[number]
+    return sizes, kept
+
+
+def _second(anatomy: Anatomy, wanted: Mapping[int, int]) -> list[int]:
+    """Of units that multiply each other in an axis, all but one: both would grow it by the ratio squared."""
+    found: list[int] = []
+    for axes in anatomy.axes.values():
+        for term in axes:
+            for product in _products(term):
+                inside = [n for n in anatomy.orders.inside(product) if n in wanted and n not in found]
+                inside.sort(key=lambda n: (n in anatomy.roles.normed, -anatomy.units[n].size))
+                found += inside[1:]
+    return found
+
+
+def _products(term: object) -> list:
+    parts = getattr(term, "parts", None)
+    return [found for part in parts for found in _products(part)] if parts is not None else [term]
+
+
+def _copies(size: int, new: int, seed: int) -> np.ndarray:
+    """Every unit, then units to be copied: all of them before one is copied again."""
+    rng = np.random.default_rng(seed)
+    extra = [rng.permutation(size) for _ in range(math.ceil(new / size) - 1)]
+    return np.concatenate([np.arange(size), *extra])[:new]
+
+
+def grown(network: nn.Module, anatomy: Anatomy, maps: Maps, seed: int) -> nn.Module:
+    """The network with copies of units, the weight of each split between them."""
+    return resized(network, anatomy, maps, _split(anatomy, maps, seed))
+
+
+def _split(anatomy: Anatomy, maps: Maps, seed: int) -> Shares:
+    """At every sum, shares of copies that add up to 1 for each unit."""
+    found = {}
+    for name, axis in anatomy.roles.summed_by:
+        inside = [n for n in anatomy.orders.inside(anatomy.axes[name][axis]) if n in maps]
+        found[name, axis] = {n: _shares(maps[n], key(seed, "shares", name, n)) for n in inside}
+    return {place: own for place, own in found.items() if own}
+
+
+def _shares(map_: np.ndarray, seed: int) -> np.ndarray:
+    drawn = np.random.default_rng(seed).uniform(*_UNEVEN, len(map_))
+    return drawn / np.bincount(map_, weights=drawn)[map_]
+
+
+def _passing(
+    network: nn.Module, sample: torch.Tensor, anatomy: Anatomy, maps: Maps, seed: int
+) -> set[int]:
+    """Numbers of units whose copies keep the function; found by halving what fails together."""
+    numbers = sorted(maps)
+    good: set[int] = set()
+
+    def same(chosen: Sequence[int]) -> bool:
+        trial = {n: maps[n] for n in (*good, *chosen)}
+        return difference(network, grown(network, anatomy, trial, seed), sample) <= TOLERANCE
+
+    def search(chosen: Sequence[int]) -> None:
+        if not chosen:
+            return
+        if same(chosen):
+            good.update(chosen)
+        elif len(chosen) > 1:
+            half = len(chosen) // 2
+            search(chosen[:half])
+            search(chosen[half:])
+
+    search(numbers)
+    return good
+
+
+def difference(one: nn.Module, other: nn.Module, sample: torch.Tensor) -> float:
+    """Largest difference of outputs as a share of the largest output, in float64; infinite when one does not run."""
+    given = sample.double() if sample.is_floating_point() else sample
+    try:
+        with torch.no_grad():
+            a, b = (_wide(network)(given) for network in (one, other))
+        return float((a - b).abs().max() / a.abs().max().clamp_min(1e-30))
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError):
+        return math.inf
+
+
+def _wide(network: nn.Module) -> nn.Module:
+    import copy
+
+    return copy.deepcopy(network).double().eval()
