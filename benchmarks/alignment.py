@@ -34,6 +34,7 @@ from transfuse.fusing.alignment.repairing import mended
 from transfuse.reporting.values import cell
 from transfuse.training.averaging import copied
 from transfuse.training.losses import cross_entropy
+from transfuse.tuning.sampling import judged_batches
 from transfuse.weights.interpolating import interpolate
 
 PLAIN = Path(__file__).parent / "nets" / "plain.py"
@@ -95,7 +96,7 @@ def _between(a: Model, other: Any, done: Any, task: Task, mend: bool) -> dict[st
     def mending(network: torch.nn.Module, alpha: float) -> None:
         mended(network, ((1 - alpha, first), (alpha, other)), done.symmetry, done.batches)
 
-    judged = aligning.judged_batches(a, task)
+    judged = judged_batches(a, task)
     found = barrier(
         a.network, first, other, judged, loss=partial(cross_entropy), alphas=ALPHAS, mend=mending if mend else None
     )

@@ -5,23 +5,26 @@ operation. Where a layer sums over copies, each has its share of the weight (Net
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+import operator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from transfuse.reshaping.roles import Counted, Roles, roles_of
 from transfuse.reshaping.units import Maps, Orders, Units
 from transfuse.sources.changes.sizes import put, set_number
-from transfuse.tracing.terms import Term, normal
+from transfuse.tracing.terms import Cat, Term, normal
 from transfuse.tracing.walking import walked
 
 Shares = Mapping[tuple[str, int], Maps]
 """By tensor and axis over which a layer sums: for units, the share of the weight that each new one has, (n',)."""
 BODY = "body."
+_NAMES_OF_SIZES = ("dim", "size", "ch", "feature", "width", "shape", "index", "split", "planes")
+"""In names of attributes that hold the size of an axis or of its pieces; others hold how many pieces there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,20 @@ class Anatomy:
         """By their numbers."""
         return self.orders.units
 
+    def doubled(self, wanted: Collection[int]) -> set[int]:
+        """Of units that multiply each other along an axis, all but one: both would change it by the ratio squared."""
+        found: set[int] = set()
+        for term in (term for axes in self.axes.values() for term in axes):
+            for product in getattr(term, "parts", (term,)):
+                inside = [n for n in self.orders.of(product) if n in wanted and n not in found]
+                inside.sort(key=lambda n: (n in self.roles.normed, -self.units[n].size))
+                found.update(inside[1:])
+        return found
+
+    def shape(self, name: str, sizes: Mapping[int, int]) -> tuple[int, ...]:
+        """Of a tensor when units have other sizes."""
+        return tuple(self.orders.sized(term, sizes) for term in self.axes[name])
+
 
 def anatomy_of(network: nn.Module, sample: torch.Tensor) -> Anatomy:
     """Read a network's graph, for batches like the sample. Raises `Untraceable`."""
@@ -57,18 +74,16 @@ def resized(network: nn.Module, anatomy: Anatomy, maps: Maps, shares: Shares | N
         tensor = gathered(name, state[name].detach(), anatomy, maps, shares or {})
         if tensor is not None:
             put(made, name, tensor)
-    for path, attribute, value in _numbers(made, network, anatomy, maps):
+    for path, attribute, value in _numbers(made, anatomy, maps):
         set_number(made.get_submodule(path), attribute, value)
     return made
 
 
-def gathered(
-    name: str, tensor: torch.Tensor, anatomy: Anatomy, maps: Maps, shares: Shares
-) -> torch.Tensor | None:
+def gathered(name: str, tensor: torch.Tensor, anatomy: Anatomy, maps: Maps, shares: Shares) -> torch.Tensor | None:
     """A tensor with other units; None when none of its units change."""
     changed = False
     for dim, term in enumerate(anatomy.axes[name]):
-        if not any(number in maps for number in anatomy.orders.inside(term)):
+        if not any(number in maps for number in anatomy.orders.of(term)):
             continue
         changed = True
         tensor = tensor.index_select(dim, torch.from_numpy(anatomy.orders.positions(term, maps)))
@@ -98,12 +113,10 @@ def _sizes(module: nn.Module) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _numbers(
-    made: nn.Module, network: nn.Module, anatomy: Anatomy, maps: Maps
-) -> Iterator[tuple[str, str, int | tuple[int, ...]]]:
+def _numbers(made: nn.Module, anatomy: Anatomy, maps: Maps) -> Iterator[tuple[str, str, int | tuple[int, ...]]]:
     """Numbers of modules that tell the sizes of what they hold or see, with their new values."""
     for counted in anatomy.roles.counted:
-        if not any(number in maps for term in counted.axes for number in anatomy.orders.inside(term)):
+        if not any(number in maps for term in counted.axes for number in anatomy.orders.of(term)):
             continue
         module = made.get_submodule(counted.module)
         sizes = [len(anatomy.orders.positions(term, maps)) for term in counted.axes]
@@ -116,9 +129,9 @@ def _numbers(
             yield counted.module, "num_channels", sizes[0]
         elif counted.operator == "batch_norm" and hasattr(module, "num_features"):
             yield counted.module, "num_features", sizes[0]
-        elif counted.operator == "view":
-            yield from _of_view(counted, module, anatomy, maps)
-    yield from _of_linear(made, network)
+        elif counted.operator == "cut":
+            yield from _of_cut(counted, module, anatomy, maps)
+    yield from _of_weights(made)
 
 
 def _of_convolution(counted: Counted, module: nn.Module, channels: int) -> Iterator[tuple[str, str, int]]:
@@ -141,39 +154,53 @@ def _leading(counted: Counted, anatomy: Anatomy, maps: Maps) -> int:
     return found
 
 
-def _of_view(counted: Counted, module: nn.Module, anatomy: Anatomy, maps: Maps) -> Iterator[tuple[str, str, int]]:
-    """Numbers by which code splits an axis: of heads (by the factor's size), or of all that they have (by the axis')."""
-    factors = {f.size: len(anatomy.orders.positions(f, maps)) for axis in counted.axes for f in _factors(axis)}
-    wholes = {size: new for axis in counted.axes for size, new in _wholes(axis, anatomy, maps)}
+def _of_cut(
+    counted: Counted, module: nn.Module, anatomy: Anatomy, maps: Maps
+) -> Iterator[tuple[str, str, int | tuple[int, ...]]]:
+    """Numbers by which code cuts an axis: how many there are (of heads), or how large the pieces or the whole are."""
+    counts: dict[int, int] = {}
+    sizes: dict[int, int] = {}
+    for axis in counted.axes:
+        pieces = [(piece.size, len(anatomy.orders.positions(piece, maps))) for piece in pieces_of(axis)]
+        if isinstance(axis, Cat):
+            sizes |= dict(pieces) | _running(pieces, operator.add)
+        else:
+            counts |= dict(pieces)
+            sizes |= _running(pieces[::-1], operator.mul)
     for name, value in _sizes(module):
-        told = wholes if any(part in name for part in ("dim", "size", "channel", "feature", "width")) else factors
-        if isinstance(value, int) and told.get(value, value) != value:
-            yield counted.module, name, told[value]
+        told = sizes if any(part in name for part in _NAMES_OF_SIZES) else counts
+        new: Any = tuple(told.get(v, v) for v in value) if isinstance(value, tuple) else told.get(value, value)
+        if new != value:
+            yield counted.module, name, new
 
 
-def _factors(axis: Term) -> tuple[Term, ...]:
-    return tuple(getattr(axis, "factors", (axis,)))
+def pieces_of(axis: Term) -> tuple[Term, ...]:
+    """Factors of a product, parts of what stands side by side, else the axis itself."""
+    return tuple(getattr(axis, "factors", getattr(axis, "parts", (axis,))))
 
 
-def _wholes(axis: Term, anatomy: Anatomy, maps: Maps) -> Iterator[tuple[int, int]]:
-    """Sizes, before and after, of the last factors of an axis taken together: with 1, with 2, ... of them."""
-    before = after = 1
-    for factor in reversed(_factors(axis)):
-        before, after = before * factor.size, after * len(anatomy.orders.positions(factor, maps))
-        yield before, after
+def _running(pieces: list[tuple[int, int]], join: Callable[[int, int], int]) -> dict[int, int]:
+    """The first piece, the first two together, ...: sizes before, and after."""
+    before, after = zip(*pieces, strict=True)
+    return dict(zip(accumulate(before, join), accumulate(after, join), strict=True))
 
 
-def _of_linear(made: nn.Module, network: nn.Module) -> Iterator[tuple[str, str, int]]:
+def _of_weights(made: nn.Module) -> Iterator[tuple[str, str, int]]:
     """Sizes of layers that are told by their own weight."""
-    names = {nn.Linear: ("out_features", "in_features"), nn.Embedding: ("num_embeddings", "embedding_dim")}
     for path, module in made.named_modules():
-        for kind, attributes in names.items():
-            if isinstance(module, kind):
-                yield from ((path, name, size) for name, size in zip(attributes, module.weight.shape, strict=True))
-        if isinstance(module, nn.PReLU):
-            yield path, "num_parameters", len(module.weight)
+        names = next((names for kind, names in _OF_WEIGHTS.items() if isinstance(module, kind)), ())
+        for name, size in zip(names, module.weight.shape if names else (), strict=True):  # type: ignore[union-attr]
+            yield path, name, size
 
 
-def free_bodies(network: nn.Module, anatomy: Anatomy) -> list[int]:
+_OF_WEIGHTS: Mapping[type[nn.Module], tuple[str, ...]] = {
+    nn.Linear: ("out_features", "in_features"),
+    nn.Embedding: ("num_embeddings", "embedding_dim"),
+    nn.PReLU: ("num_parameters",),
+}
+"""Attributes that repeat the shape of the weight."""
+
+
+def in_body(network: nn.Module, anatomy: Anatomy) -> list[int]:
     """Numbers of units that the body has, whatever the head has of them."""
     return [i for i, units in enumerate(anatomy.units) if any(name.startswith(BODY) for name, _ in units.tensors)]

@@ -3,8 +3,7 @@
 Letters: B examples, c channels, h w space, N tokens, D features.
 """
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +17,17 @@ from transfuse.tracing.walking import Walked
 _LINEAR = {"linear", "conv1d", "conv2d", "conv3d"}
 _MATRICES = {"matmul", "mm", "bmm", "addmm", "baddbmm"}
 _SPREAD = {"mean", "var", "std", "var_mean", "std_mean"}
-_ADDED = {"sum", "prod", "logsumexp", "linalg_vector_norm", "norm", "softmax", "_softmax", "log_softmax", "_log_softmax"}
+_ADDED = {
+    "sum",
+    "prod",
+    "logsumexp",
+    "linalg_vector_norm",
+    "norm",
+    "softmax",
+    "_softmax",
+    "log_softmax",
+    "_log_softmax",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +50,6 @@ class Counted:
     module: str
     """Path in the network."""
     operator: str
-    tensors: tuple[str, ...]
-    """Names of the parameters that it takes; empty for what a graph computed."""
     axes: tuple[Term, ...]
     """That the operator counts: channels of what it is given, or what it splits and joins."""
     groups: int = 1
@@ -58,7 +65,7 @@ class _Found:
 
     def mark(self, where: dict[int, str], terms: Any, told: str) -> None:
         for term in terms:
-            for number in self.orders.inside(term):
+            for number in self.orders.of(term):
                 where.setdefault(number, told)
 
 
@@ -70,9 +77,7 @@ def roles_of(walked: Walked, orders: Orders) -> Roles:
     for node in walked.program.graph.nodes:
         if node.op == "call_function" and node.meta.get("val") is not None:
             _read(node, _Seen(walked, states, node), found)
-    return Roles(
-        summed_by=found.summed_by, normed=found.normed, still=found.still, counted=tuple(found.counted)
-    )
+    return Roles(summed_by=found.summed_by, normed=found.normed, still=found.still, counted=tuple(found.counted))
 
 
 class _Seen:
@@ -117,11 +122,8 @@ def _linear(name: str, seen: _Seen, found: _Found) -> None:
         found.summed_by[own, 1] = None
     else:
         found.mark(found.still, [weight[1]], f"a weight of {seen.module or 'the network'} is computed")
-    axis = x[-1] if name == "linear" else x[1]
-    tensors = tuple(filter(None, (own, seen.state("bias"))))
-    found.counted.append(
-        Counted(module=seen.module, operator="conv" if name != "linear" else name, tensors=tensors, axes=(axis,), groups=groups)
-    )
+    if name != "linear":
+        found.counted.append(Counted(module=seen.module, operator="conv", axes=(x[1],), groups=groups))
 
 
 def _transposed(name: str, seen: _Seen, found: _Found) -> None:
@@ -129,9 +131,7 @@ def _transposed(name: str, seen: _Seen, found: _Found) -> None:
         found.summed_by[own, 0] = None
     x = seen.axes("input")
     if x:
-        found.counted.append(
-            Counted(module=seen.module, operator="conv", tensors=(seen.state("weight"),), axes=(x[1],))
-        )
+        found.counted.append(Counted(module=seen.module, operator="conv", axes=(x[1],)))
 
 
 def _matrices(name: str, seen: _Seen, found: _Found) -> None:
@@ -165,7 +165,9 @@ def _einsum(name: str, seen: _Seen, found: _Found) -> None:
         if states:
             found.summed_by[states[0]] = None
         else:
-            found.mark(found.still, [seen.axes_of(v)[place] for v, place in own[:1]], f"it is compared in {seen.module}")
+            found.mark(
+                found.still, [seen.axes_of(v)[place] for v, place in own[:1]], f"it is compared in {seen.module}"
+            )
 
 
 def _layer_norm(name: str, seen: _Seen, found: _Found) -> None:
@@ -173,8 +175,7 @@ def _layer_norm(name: str, seen: _Seen, found: _Found) -> None:
     count = len(seen.given["normalized_shape"])
     if x:
         found.mark(found.normed, x[-count:], f"the norm {seen.module} takes its mean")
-        tensors = tuple(filter(None, (seen.state("weight"),)))
-        found.counted.append(Counted(module=seen.module, operator="layer_norm", tensors=tensors, axes=tuple(x[-count:])))
+        found.counted.append(Counted(module=seen.module, operator="layer_norm", axes=tuple(x[-count:])))
 
 
 def _group_norm(name: str, seen: _Seen, found: _Found) -> None:
@@ -184,7 +185,7 @@ def _group_norm(name: str, seen: _Seen, found: _Found) -> None:
     groups = int(seen.given["num_groups"])
     within = _behind(x[1], groups)
     found.mark(found.normed, within, f"the norm {seen.module} takes its mean")
-    found.counted.append(Counted(module=seen.module, operator="group_norm", tensors=(), axes=(x[1],), groups=groups))
+    found.counted.append(Counted(module=seen.module, operator="group_norm", axes=(x[1],), groups=groups))
 
 
 def _behind(term: Term, size: int) -> list[Term]:
@@ -198,7 +199,7 @@ def _behind(term: Term, size: int) -> list[Term]:
 def _batch_norm(name: str, seen: _Seen, found: _Found) -> None:
     x = seen.axes("input")
     if len(x) > 1:
-        found.counted.append(Counted(module=seen.module, operator="batch_norm", tensors=(), axes=(x[1],)))
+        found.counted.append(Counted(module=seen.module, operator="batch_norm", axes=(x[1],)))
 
 
 def _reduced(name: str, seen: _Seen, found: _Found) -> None:
@@ -212,19 +213,12 @@ def _reduced(name: str, seen: _Seen, found: _Found) -> None:
         found.mark(found.still, terms, f"it is added up in {seen.module or 'the network'}")
 
 
-def _reshaped(name: str, seen: _Seen, found: _Found) -> None:
-    """Views are written with numbers that a module may hold, such as that of its heads."""
-    axes = [*seen.axes("self"), *seen.axes_of(seen.node)]
-    split = [axis for axis in axes if len(list(getattr(axis, "factors", ()))) > 1 and found.orders.inside(axis)]
-    if split:
-        found.counted.append(Counted(module=seen.module, operator="view", tensors=(), axes=tuple(split)))
-
-
-def _repeated(name: str, seen: _Seen, found: _Found) -> None:
-    """Sizes may be written out in the code that calls these."""
-    for axes in [seen.axes_of(value) for value in seen.node.all_input_nodes]:
-        if axes and found.orders.inside(axes[-1]):
-            found.counted.append(Counted(module=seen.module, operator="view", tensors=(), axes=tuple(axes)))
+def _cut(name: str, seen: _Seen, found: _Found) -> None:
+    """Views and parts are written with numbers that a module may hold, such as that of its heads."""
+    values = [*seen.node.all_input_nodes, seen.node]
+    axes = [axis for value in values for axis in seen.axes_of(value) if found.orders.of(axis)]
+    if axes:
+        found.counted.append(Counted(module=seen.module, operator="cut", axes=tuple(axes)))
 
 
 Reader = Callable[[str, _Seen, _Found], None]
@@ -238,7 +232,6 @@ _NAMES: Mapping[Reader, set[str]] = {
     _group_norm: {"group_norm"},
     _batch_norm: {"batch_norm", "instance_norm", "prelu"},
     _reduced: _SPREAD | _ADDED,
-    _reshaped: {"view", "reshape", "_unsafe_view", "flatten", "unflatten"},
-    _repeated: {"split", "split_with_sizes", "chunk"},
+    _cut: {"view", "reshape", "_unsafe_view", "flatten", "unflatten", "split", "split_with_sizes", "chunk", "slice"},
 }
 _READERS: Mapping[str, Reader] = {name: reader for reader, names in _NAMES.items() for name in names}

@@ -1,17 +1,18 @@
 """Units of a network that grow or go together: one order of the traced graph, wherever its axes stand.
 
-Orders that stand side by side in one place (each head has its own order of channels) are one `Units`. What operators ask
-of their axes (`Roles`) says how units may be copied: freely, all equally often, or not at all.
+Orders that stand side by side in one place (each head has its own order of channels) are one `Units`. What operators
+ask of their axes (`roles.Roles`) says how units may be copied: freely, all equally often, or not at all.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
-from transfuse.tracing.calls import Axes
-from transfuse.tracing.terms import Cat, Choice, Leaf, Prod, Term, choices, is_fixed, leaves, normal
+from transfuse.tracing.terms import Cat, Choice, Leaf, Prod, Term, choices, inside, is_fixed, leaves, normal
 from transfuse.tracing.walking import Walked
 
 Maps = Mapping[int, np.ndarray]
@@ -48,40 +49,63 @@ class Orders:
                 Units(name=f"{name}[{axis}]", size=members[0].size, leaves=tuple(members), tensors=tuple(places))
             )
 
-    def inside(self, term: Term) -> list[int]:
+    def of(self, term: Term) -> list[int]:
         """Numbers of the units that a term counts."""
         found = (self.number.get(id(leaf)) for leaf in leaves(normal(term)))
         return list(dict.fromkeys(number for number in found if number is not None))
 
     def positions(self, term: Term, maps: Maps) -> np.ndarray:
         """Where each new position of an axis comes from."""
-        return self._combined(normal(term), {n: (own, None) for n, own in maps.items()})[0]
+        return self._walk(term, lambda leaf, number: maps.get(number, np.arange(leaf.size)), _places)
 
     def shares(self, term: Term, maps: Maps, shares: Maps) -> np.ndarray:
         """The product, at each new position of an axis, of the shares of its units."""
-        return self._combined(normal(term), {n: (own, shares.get(n)) for n, own in maps.items()})[1]
 
-    def _combined(
-        self, term: Term, maps: Mapping[int, tuple[np.ndarray, np.ndarray | None]]
-    ) -> tuple[np.ndarray, np.ndarray]:
+        def own(leaf: Leaf, number: int) -> np.ndarray:
+            return shares.get(number, np.ones(len(maps.get(number, range(leaf.size)))))
+
+        return self._walk(term, own, lambda outer, inner, size: (outer[:, None] * inner[None]).reshape(-1))
+
+    def members(self, term: Term, number: int) -> np.ndarray:
+        """Which of some units each position of an axis belongs to; -1 for none of them."""
+
+        def own(leaf: Leaf, found: int) -> np.ndarray:
+            return np.arange(leaf.size) if found == number else np.full(leaf.size, -1)
+
+        return self._walk(term, own, lambda outer, inner, size: np.maximum(outer[:, None], inner[None]).reshape(-1))
+
+    def sized(self, term: Term, sizes: Mapping[int, int]) -> int:
+        """Positions of an axis when units have other sizes."""
+        term = normal(term)
         if isinstance(term, Leaf):
-            own, share = maps.get(self.number.get(id(term), -1), (None, None))
-            own = np.arange(term.size) if own is None else own
-            return own, np.ones(len(own)) if share is None else share
+            return sizes.get(self.number.get(id(term), -1), term.size)
         if isinstance(term, Choice):
-            return self._combined(normal(term.options[0]), maps)
-        if isinstance(term, Cat):
-            parts = [self._combined(normal(part), maps) for part in term.parts]
-            offsets = np.cumsum([0, *(part.size for part in term.parts)])
-            places = [own + offset for (own, _), offset in zip(parts, offsets, strict=False)]
-            return np.concatenate(places), np.concatenate([share for _, share in parts])
-        assert isinstance(term, Prod)
-        places, shares = np.zeros(1, np.int64), np.ones(1)
-        for factor in term.factors:
-            own, share = self._combined(normal(factor), maps)
-            places = (places[:, None] * factor.size + own[None]).reshape(-1)
-            shares = (shares[:, None] * share[None]).reshape(-1)
-        return places, shares
+            return self.sized(term.options[0], sizes)
+        pieces = [self.sized(piece, sizes) for piece in inside(term)]
+        return sum(pieces) if isinstance(term, Cat) else math.prod(pieces)
+
+    def _walk(
+        self, term: Term, of_leaf: Callable[[Leaf, int], np.ndarray], joined: Callable[[Any, Any, int], np.ndarray]
+    ) -> np.ndarray:
+        """One number a position of an axis, from those of its leaves; orders in a choice are all alike."""
+        term = normal(term)
+        if isinstance(term, Leaf):
+            return of_leaf(term, self.number.get(id(term), -1))
+        if isinstance(term, Choice):
+            return self._walk(term.options[0], of_leaf, joined)
+        pieces = [self._walk(piece, of_leaf, joined) for piece in inside(term)]
+        if isinstance(term, Prod):
+            return reduce(
+                lambda outer, i: joined(outer, pieces[i], term.factors[i].size), range(1, len(pieces)), pieces[0]
+            )
+        if joined is not _places:
+            return np.concatenate(pieces)
+        offsets = accumulate((part.size for part in term.parts[:-1]), initial=0)
+        return np.concatenate([piece + offset for piece, offset in zip(pieces, offsets, strict=True)])
+
+
+def _places(outer: np.ndarray, inner: np.ndarray, size: int) -> np.ndarray:
+    return np.asarray((outer[:, None] * size + inner[None]).reshape(-1))
 
 
 class _Joined:

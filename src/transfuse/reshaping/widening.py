@@ -1,12 +1,13 @@
 """More units, the same function: units are copied, and layers that sum over copies split the weight between them.
 
-Chen, Goodfellow and Shlens, "Net2Net: accelerating learning via knowledge transfer", arXiv 1511.05641. Ours: any network
-whose graph can be traced; the weight of a unit is split unevenly, so that its copies see different gradients and part
-(equal halves never do, under any optimiser); units of a LayerNorm, RMSNorm or GroupNorm are copied all equally often,
-or their statistics would change; attention grows by whole heads. The result is run beside the original, and what does
-not pass is left as it was and named.
+Chen, Goodfellow and Shlens, "Net2Net: accelerating learning via knowledge transfer", arXiv 1511.05641. Ours: any
+network whose graph can be traced; the weight of a unit is split unevenly, so that its copies see different gradients
+and part (equal halves never do, under any optimiser); units of a LayerNorm, RMSNorm or GroupNorm are copied all equally
+often, or their statistics would change; attention grows by whole heads. The result is run beside the original, and what
+does not pass is left as it was and named.
 """
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from torch import nn
 
 from transfuse.core.errors import UsageError, WeightsError
 from transfuse.core.randomness import key
-from transfuse.reshaping.resizing import Anatomy, Shares, anatomy_of, free_bodies, resized
+from transfuse.reshaping.resizing import Anatomy, Shares, anatomy_of, in_body, resized
 from transfuse.reshaping.units import Maps
 
 TOLERANCE = 1e-5
@@ -43,7 +44,8 @@ class Widened:
 def widened(network: nn.Module, sample: torch.Tensor, ratio: float, *, seed: int = 0) -> Widened:
     """A wider copy that answers as the network does on a sample.
 
-    ratio: new units for each old one, above 1. Raises `UsageError`, `Untraceable`; `WeightsError` when nothing can grow.
+    ratio: new units for each old one, above 1.
+    Raises `UsageError`, `Untraceable`; `WeightsError` when nothing can grow.
     """
     if not ratio > 1 or not math.isfinite(ratio):
         raise UsageError(f"`widen` must be above 1, such as 1.5, but is {ratio:g}.")
@@ -70,35 +72,20 @@ def growth(network: nn.Module, anatomy: Anatomy, ratio: float) -> tuple[dict[int
     roles, units = anatomy.roles, anatomy.units
     sizes: dict[int, int] = {}
     kept: dict[str, str] = {}
-    for number in free_bodies(network, anatomy):
+    for number in in_body(network, anatomy):
         own = units[number]
         if number in roles.still:
             kept[own.name] = roles.still[number]
         elif number in roles.normed and ratio < 2:
             kept[own.name] = f"{roles.normed[number]}, so it can only be copied whole: give 2 or more"
         else:
-            sizes[number] = own.size * int(ratio) if number in roles.normed else max(own.size + 1, round(own.size * ratio))
-    for number in set(_second(anatomy, sizes)):
+            sizes[number] = (
+                own.size * int(ratio) if number in roles.normed else max(own.size + 1, round(own.size * ratio))
+            )
+    for number in set(anatomy.doubled(sizes)):
         kept[units[number].name] = "it stands inside other units, which are copied"
         del sizes[number]
     return sizes, kept
-
-
-def _second(anatomy: Anatomy, wanted: Mapping[int, int]) -> list[int]:
-    """Of units that multiply each other in an axis, all but one: both would grow it by the ratio squared."""
-    found: list[int] = []
-    for axes in anatomy.axes.values():
-        for term in axes:
-            for product in _products(term):
-                inside = [n for n in anatomy.orders.inside(product) if n in wanted and n not in found]
-                inside.sort(key=lambda n: (n in anatomy.roles.normed, -anatomy.units[n].size))
-                found += inside[1:]
-    return found
-
-
-def _products(term: object) -> list:
-    parts = getattr(term, "parts", None)
-    return [found for part in parts for found in _products(part)] if parts is not None else [term]
 
 
 def _copies(size: int, new: int, seed: int) -> np.ndarray:
@@ -117,7 +104,7 @@ def _split(anatomy: Anatomy, maps: Maps, seed: int) -> Shares:
     """At every sum, shares of copies that add up to 1 for each unit."""
     found = {}
     for name, axis in anatomy.roles.summed_by:
-        inside = [n for n in anatomy.orders.inside(anatomy.axes[name][axis]) if n in maps]
+        inside = [n for n in anatomy.orders.of(anatomy.axes[name][axis]) if n in maps]
         found[name, axis] = {n: _shares(maps[n], key(seed, "shares", name, n)) for n in inside}
     return {place: own for place, own in found.items() if own}
 
@@ -127,11 +114,8 @@ def _shares(map_: np.ndarray, seed: int) -> np.ndarray:
     return drawn / np.bincount(map_, weights=drawn)[map_]
 
 
-def _passing(
-    network: nn.Module, sample: torch.Tensor, anatomy: Anatomy, maps: Maps, seed: int
-) -> set[int]:
+def _passing(network: nn.Module, sample: torch.Tensor, anatomy: Anatomy, maps: Maps, seed: int) -> set[int]:
     """Numbers of units whose copies keep the function; found by halving what fails together."""
-    numbers = sorted(maps)
     good: set[int] = set()
 
     def same(chosen: Sequence[int]) -> bool:
@@ -148,7 +132,10 @@ def _passing(
             search(chosen[:half])
             search(chosen[half:])
 
-    search(numbers)
+    search(sorted(maps))
+    rest = sorted(set(maps) - good)  # some must grow together or not at all
+    if len(rest) > 1 and same(rest):
+        good.update(rest)
     return good
 
 
@@ -164,6 +151,4 @@ def difference(one: nn.Module, other: nn.Module, sample: torch.Tensor) -> float:
 
 
 def _wide(network: nn.Module) -> nn.Module:
-    import copy
-
     return copy.deepcopy(network).double().eval()

@@ -4,19 +4,15 @@ The first parent stays as it is; every other one is permuted so that its functio
 the first one's stand. Only then does a mean of weights mean anything (arXiv 2209.04836).
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from transfuse.core.errors import UsageError, WeightsError
 from transfuse.core.nouns import Model, Task
-from transfuse.core.randomness import key
 from transfuse.core.tables import chosen
 from transfuse.fusing.alignment.barrier import ALPHAS, Barrier, barrier
 from transfuse.fusing.alignment.correlating import activation_matched
@@ -25,16 +21,12 @@ from transfuse.fusing.alignment.permuting import Orders, identity, permuted, pro
 from transfuse.fusing.alignment.repairing import mended
 from transfuse.fusing.alignment.symmetry import Symmetry, symmetry_of
 from transfuse.tracing.walking import Untraceable
-from transfuse.sources import inputs
-from transfuse.tasks.joining import drawn, taken
 from transfuse.training.averaging import copied
 from transfuse.training.losses import chosen_loss
 from transfuse.training.options import Fit
+from transfuse.tuning.sampling import judged_batches, made_up, training_batches
 
 WAYS = ("none", "weights", "activations")
-_BATCH, _BATCHES = 64, 16
-_JUDGED = 1024
-"""Most examples on which barriers are measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +68,7 @@ def aligned(
     first, *others = models
     network = models[first].network
     batches = training_batches(models[first], task, seed) if task is not None else ()
-    symmetry = found_in(network, batches[0] if batches else _made_up(models[first], seed))
+    symmetry = found_in(network, batches[0] if batches else made_up(models[first], seed))
     names = [name for name, _ in network.named_parameters()]
     states = {first: copied(network)}
     orders = {}
@@ -109,22 +101,6 @@ def found_in(network: nn.Module, sample: Tensor) -> Symmetry:
     return symmetry
 
 
-def _made_up(model: Model, seed: int) -> Tensor:
-    """Something of the right shape: noise, or for token ids what stands for an empty text."""
-    blank = inputs.blank(model.preprocessing, 4)
-    if not blank.is_floating_point():
-        return blank
-    return torch.randn(blank.shape, generator=torch.Generator().manual_seed(key(seed, "made-up examples")))
-
-
-def training_batches(model: Model, task: Task, seed: int) -> list[Tensor]:
-    """Training examples, all batches of one shape; what the network is given."""
-    items = drawn(task.splits["train"], seed, "examples to align on", _BATCH * _BATCHES).items
-    batches = list(inputs.batches(items, model.preprocessing, min(_BATCH, len(items))))
-    shape = Counter(batch.shape for batch in batches).most_common(1)[0][0]
-    return [batch for batch in batches if batch.shape == shape]
-
-
 def _barriers(
     model: Model,
     others: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
@@ -144,21 +120,6 @@ def _barriers(
     return found
 
 
-def judged_batches(model: Model, task: Task) -> list[tuple[Tensor, Tensor]]:
-    """Validation examples with targets as the loss wants them; those on which barriers are measured."""
-    valid = task.splits["valid"]
-    given = taken(valid, np.arange(len(valid))[:_JUDGED])
-    targets = torch.from_numpy(np.asarray(given.targets))
-    targets = _standardised(targets, model) if task.kind == "regression" else targets
-    rows = (targets[torch.from_numpy(own)] for own in inputs.blocks(given.items, model.preprocessing, _BATCH))
-    return list(zip(inputs.batches(given.items, model.preprocessing, _BATCH), rows, strict=True))
-
-
 def _mend(network: nn.Module, alpha: float, *, parents: Any, symmetry: Symmetry, batches: Sequence[Tensor]) -> None:
     a, b = parents
     mended(network, ((1 - alpha, a), (alpha, b)), symmetry, batches)
-
-
-def _standardised(values: Tensor, model: Model) -> Tensor:
-    mean, deviation = (torch.tensor(own, dtype=torch.float64) for own in model.target_scale or ((0.0,), (1.0,)))
-    return ((values.double() - mean) / deviation).float()

@@ -18,10 +18,10 @@ from transfuse.fusing.alignment.barrier import Barrier
 from transfuse.fusing.alignment.repairing import mended
 from transfuse.fusing.checkpoints import Checkpoint
 from transfuse.fusing.recipes import Recipe
-from transfuse.fusing.statistics.batches import batch_norms
 from transfuse.fusing.weights.methods import METHODS
 from transfuse.predicting.folder import load
 from transfuse.tasks.opening import open_task
+from transfuse.training.batch_statistics import batch_norms
 from transfuse.weights.headers import Entry
 
 

@@ -6,20 +6,17 @@ Averaged weights shift and shrink activations, to which averaged statistics do n
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from transfuse.core.nouns import Model, Task
 from transfuse.fusing.checkpoints import Checkpoint
 from transfuse.sources import inputs
 from transfuse.tasks.joining import drawn
+from transfuse.training.batch_statistics import batch_norms, estimated_anew
 from transfuse.weights.headers import Entry
 from transfuse.weights.pieces import floats, stored
 
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _STATISTICS = ("running_mean", "running_var")
 _ROUNDING = 1e-6
 """Of the largest number of a tensor: what averaging or interpolating equal numbers in float32 does, and no training."""
@@ -51,27 +48,3 @@ def with_batch_statistics(model: Model, task: Task, batches: int = 100) -> int:
         return 0
     items = drawn(task.splits["train"], task.seed, "batch statistics").items  # mixed: else a batch holds one class
     return estimated_anew(model.network, islice(inputs.batches(items, model.preprocessing, 64), batches))
-
-
-def batch_norms(network: nn.Module) -> list[Any]:
-    """Its batch normalisations that keep statistics."""
-    return [module for module in network.modules() if isinstance(module, _NORMS) and module.track_running_stats]
-
-
-def estimated_anew(network: nn.Module, batches: Iterable[Tensor]) -> int:
-    """Estimate the statistics of batch normalisation anew, in place: the plain mean over batches. Examples seen."""
-    norms = batch_norms(network)
-    before, seen = [norm.momentum for norm in norms], 0
-    with torch.no_grad():
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the plain mean over all batches
-            norm.train()
-        for batch in batches if norms else ():
-            if len(batch) > 1:  # the variance of one example is none
-                network(batch)
-                seen += len(batch)
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
-        norm.eval()
-    return seen

@@ -1,0 +1,128 @@
+"""Fewer units: those that the task misses least go, with everything that belongs to them, until the size is met.
+
+Structured pruning of whole units over the traced graph (as DepGraph, arXiv 2301.12900, finds its groups): residual
+streams, concatenation, grouped and depthwise convolutions and attention heads shrink as one. Ours: units are ranked
+over the whole network by what they are worth to the task (`importance`) for each parameter that goes with them, in
+several rounds, because what is left matters more once others are gone; batch statistics are estimated anew at the end.
+What is saved are sizes, never a pickled network.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+
+from transfuse.core.errors import UsageError, WeightsError
+from transfuse.reshaping.importance import importance
+from transfuse.reshaping.resizing import Anatomy, anatomy_of, in_body, resized
+from transfuse.training.batch_statistics import estimated_anew
+from transfuse.training.losses import Loss
+
+_LEAST = 0.1
+"""0..1: share of its units that a layer keeps in any case, so that none is cut through."""
+_HALVINGS = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """A network that lost units."""
+
+    network: nn.Module
+    sizes: Mapping[str, tuple[int, int]]
+    """By the name of units, how many there were and are."""
+    kept: Mapping[str, str]
+    """By the name of units that none was taken from, why."""
+
+
+def pruned(
+    network: nn.Module,
+    batches: Sequence[tuple[Tensor, Tensor]],
+    share: float,
+    loss: Loss,
+    *,
+    rounds: int = 5,
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> Pruned:
+    """A copy of the network without a share of its parameters.
+
+    batches: training examples with targets, as the loss wants them. share: 0..1 of the parameters to go.
+    Raises `UsageError`; `Untraceable`; `WeightsError` when so much cannot go.
+    """
+    if not 0 < share < 1:
+        raise UsageError(f"`prune` must be a share of the parameters between 0 and 1, such as 0.5, but is {share:g}.")
+    sample = batches[0][0][:2]
+    whole, first = _count(network), anatomy_of(network, sample)
+    before = {units.name: units.size for units in first.units}
+    made = network
+    for turn in range(rounds):
+        anatomy = first if turn == 0 else anatomy_of(made, sample)
+        target = round(whole * (1 - share) ** ((turn + 1) / rounds))
+        worth = importance(made, anatomy, batches, loss)
+        made = resized(made, anatomy, _remaining(anatomy, worth, target, made))
+        tell(turn + 1, rounds)
+    estimated_anew(made, [x for x, _ in batches])
+    after = {units.name: units.size for units in anatomy_of(made, sample).units}
+    changed = {name: (size, after.get(name, 1)) for name, size in before.items() if after.get(name, 1) != size}
+    return Pruned(network=made.eval(), sizes=changed, kept=_why_kept(network, first))
+
+
+def prunable(network: nn.Module, anatomy: Anatomy) -> list[int]:
+    """Numbers of units of the body that may go one by one."""
+    wanted = [n for n in in_body(network, anatomy) if n not in anatomy.roles.still]
+    return [n for n in wanted if n not in anatomy.doubled(wanted)]
+
+
+def _why_kept(network: nn.Module, anatomy: Anatomy) -> dict[str, str]:
+    return {anatomy.units[n].name: why for n, why in anatomy.roles.still.items() if n in in_body(network, anatomy)}
+
+
+def _remaining(
+    anatomy: Anatomy, worth: Mapping[int, np.ndarray], target: int, network: nn.Module
+) -> dict[int, np.ndarray]:
+    """Units to keep, by number, so that at most `target` parameters are left; the threshold is found by halving."""
+    names = [name for name, _ in network.named_parameters() if name in anatomy.axes]
+    counted = {name: anatomy.axes[name] for name in names}
+    numbers = prunable(network, anatomy)
+    score = {n: worth[n] / _price(anatomy, counted, n) for n in numbers}
+    every = np.sort(np.concatenate(list(score.values()))) if numbers else np.zeros(0)
+    low, high = 0, len(every)
+    while low < high:  # the fewest units to go that meet the target
+        middle = (low + high) // 2
+        kept = _above(score, every[middle])
+        sizes = {n: len(own) for n, own in kept.items()}
+        fits = sum(math.prod(anatomy.shape(name, sizes)) for name in names) <= target
+        low, high = (low, middle) if fits else (middle + 1, high)
+    if low == len(every):
+        raise WeightsError(
+            f"The network cannot be pruned to {target:,} parameters: every layer keeps a tenth of its units. Ask for a"
+            " smaller share, or distil into a smaller network."
+        )
+    return _above(score, every[low])
+
+
+def _above(score: Mapping[int, np.ndarray], threshold: float) -> dict[int, np.ndarray]:
+    """Units whose score is above the threshold; of every layer at least a tenth, and whole eights where it is wide."""
+    found = {}
+    for n, own in score.items():
+        count = _rounded(int((own > threshold).sum()), len(own))
+        found[n] = np.sort(np.argsort(-own, kind="stable")[:count])
+    return found
+
+
+def _rounded(count: int, size: int) -> int:
+    """Processors compute eight channels as fast as seven."""
+    multiple = 8 if size >= 64 else 4 if size >= 32 else 1
+    least = max(1, math.ceil(_LEAST * size))
+    return min(size, max(multiple, math.ceil(max(count, least) / multiple) * multiple))
+
+
+def _price(anatomy: Anatomy, counted: Mapping[str, tuple[object, ...]], number: int) -> float:
+    """Parameters that go with one of the units."""
+    names = {name for name, _ in anatomy.units[number].tensors if name in counted}
+    return max(1.0, sum(math.prod(anatomy.shape(name, {})) for name in names) / anatomy.units[number].size)
+
+
+def _count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
