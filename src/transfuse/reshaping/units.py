@@ -24,7 +24,7 @@ class Units:
     """One set of units."""
 
     name: str
-    """The first tensor that has them, and the axis."""
+    """The first tensor that has them, and the axis; `2 of` it, where one axis counts several (groups and channels)."""
     size: int
     leaves: tuple[Leaf, ...]
     tensors: tuple[tuple[str, int], ...]
@@ -44,9 +44,15 @@ class Orders:
         self._kept = joined.kept  # numbers are those of objects, which must live on
         for members, places in joined.sets(terms):
             self.number |= {id(leaf): len(self.units) for leaf in members}
-            name, axis = places[0]
+            name = "{}[{}]".format(*places[0])
+            named = sum(units.name.partition(" of ")[2] == name or units.name == name for units in self.units)
             self.units.append(
-                Units(name=f"{name}[{axis}]", size=members[0].size, leaves=tuple(members), tensors=tuple(places))
+                Units(
+                    name=name if not named else f"{named + 1} of {name}",
+                    size=members[0].size,
+                    leaves=tuple(members),
+                    tensors=tuple(places),
+                )
             )
 
     def of(self, term: Term) -> list[int]:
@@ -95,9 +101,10 @@ class Orders:
             return self._walk(term.options[0], of_leaf, joined)
         pieces = [self._walk(piece, of_leaf, joined) for piece in inside(term)]
         if isinstance(term, Prod):
-            return reduce(
-                lambda outer, i: joined(outer, pieces[i], term.factors[i].size), range(1, len(pieces)), pieces[0]
-            )
+            whole = pieces[0]
+            for piece, factor in zip(pieces[1:], term.factors[1:], strict=True):
+                whole = joined(whole, piece, factor.size)
+            return whole
         if joined is not _places:
             return np.concatenate(pieces)
         offsets = accumulate((part.size for part in term.parts[:-1]), initial=0)
