@@ -8,7 +8,7 @@ Letters: B examples, c channels, h w space, N tokens, D features.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from transfuse.fusing.alignment import shaping
+from transfuse.tracing import shaping
 from transfuse.tracing.calls import Axes, Call, broadcast
 from transfuse.tracing.terms import Leaf, Term, Unclear, fix, fixed, is_fixed, normal
 from transfuse.tracing.unifying import split_two, unify, unify_all
