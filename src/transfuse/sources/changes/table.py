@@ -12,6 +12,8 @@ from torch import nn
 from transfuse.core.tables import resolve
 
 CHANGES = {
+    "deepened": "transfuse.sources.changes.deepened:replayed",
+    "removed": "transfuse.sources.changes.removed:replayed",
     "sizes": "transfuse.sources.changes.sizes:replayed",
 }
 """Functions (body, change) -> body, which may change the body in place."""
