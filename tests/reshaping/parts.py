@@ -46,7 +46,8 @@ def model_of(name, folders=None, head=None, size=32):
         made = head_from(head, body.eval()(blank).shape[1], len(CLASSES))
     return Model(
         name=name, modality=modality, kind="single-label", classes=CLASSES, preprocessing=preprocessing,
-        builder=builder, head=head, network=shaken(Network(body, made)).eval().requires_grad_(False), provenance=Step(verb="test"),
+        builder=builder, head=head, network=shaken(Network(body, made)).eval().requires_grad_(False),
+        provenance=Step(verb="test"),
     )  # fmt: skip
 
 

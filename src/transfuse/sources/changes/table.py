@@ -13,6 +13,7 @@ from transfuse.core.tables import resolve
 
 CHANGES = {
     "deepened": "transfuse.sources.changes.deepened:replayed",
+    "factored": "transfuse.sources.changes.factored:replayed",
     "removed": "transfuse.sources.changes.removed:replayed",
     "sizes": "transfuse.sources.changes.sizes:replayed",
 }
