@@ -24,9 +24,9 @@ from transfuse.fusing.alignment.matching import weight_matched
 from transfuse.fusing.alignment.permuting import Orders, identity, permuted, proven
 from transfuse.fusing.alignment.repairing import mended
 from transfuse.fusing.alignment.symmetry import Symmetry, symmetry_of
-from transfuse.tracing.walking import Untraceable
 from transfuse.sources import inputs
 from transfuse.tasks.joining import drawn, taken
+from transfuse.tracing.walking import Untraceable
 from transfuse.training.averaging import copied
 from transfuse.training.losses import chosen_loss
 from transfuse.training.options import Fit

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind
 
-from transfuse.tracing.calls import operator_of
 from transfuse.fusing.alignment.correlating import Watched
 from transfuse.fusing.alignment.symmetry import Symmetry
 from transfuse.fusing.statistics.batches import batch_norms, estimated_anew
+from transfuse.tracing.calls import operator_of
 
 State = Mapping[str, Tensor]
 Moments = Mapping[str, tuple[Tensor, Tensor]]

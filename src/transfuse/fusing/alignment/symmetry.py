@@ -27,8 +27,8 @@ from transfuse.tracing.terms import (
     leaves,
     normal,
 )
-from transfuse.tracing.walking import Walked, walked
 from transfuse.tracing.unifying import collapse, unify
+from transfuse.tracing.walking import Walked, walked
 
 Step = tuple[Any, ...]
 

@@ -25,5 +25,5 @@ def require_replaceable(body: nn.Module) -> None:
         if isinstance(getattr(module, "_traced", None), tuple):
             raise UsageError(
                 f"A network whose modules are exchanged must be read at its end, but {type(module).__name__} is read at"
-                " several depths. Transfer with `depths='final'` first."
+                " several depths. Change the network that it was made of."
             )

@@ -16,6 +16,7 @@ CHANGES = {
     "factored": "transfuse.sources.changes.factored:replayed",
     "removed": "transfuse.sources.changes.removed:replayed",
     "sizes": "transfuse.sources.changes.sizes:replayed",
+    "truncated": "transfuse.sources.changes.truncated:replayed",
 }
 """Functions (body, change) -> body, which may change the body in place."""
 
