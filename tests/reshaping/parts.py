@@ -59,7 +59,7 @@ def batch_of(model, count=4, seed=0):
         ids = torch.randint(4, 40, (count, 7), generator=generator)
         ids[-1, 4:] = inputs.PADDING
         return ids
-    shape = (count, 3, 32, 32) if blank.ndim == 4 else blank.shape
+    shape = (count, *blank.shape[1:])
     return torch.randn(shape, generator=generator)
 
 

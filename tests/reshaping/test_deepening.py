@@ -3,11 +3,12 @@
 import copy
 
 import pytest
+import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fusing.alignment.conftest import NETWORKS, drawn_network, pictures
-from tests.reshaping.parts import answers, batch_of, changed, model_of, there_and_back, without_dropout
+from tests.reshaping.parts import answers, batch_of, changed, model_of, shaken, there_and_back, without_dropout
 from torch import nn
 
 from transfuse.core.errors import UsageError
@@ -32,6 +33,30 @@ def test_every_kind_of_network_keeps_its_function_in_both_modes(name):
     assert sum(facts["blocks"].values()) > 0
     assert torch.equal(answers(deeper, x), answers(network, x))
     assert all(torch.equal(tensor, before[key]) for key, tensor in network.state_dict().items())
+    one, other = without_dropout(copy.deepcopy(network)), without_dropout(deeper)
+    assert torch.equal(answers(other, x), answers(one, x))
+
+
+MORE = {
+    "densenet": ("densenet121", {"growth_rate": 8, "block_config": (2, 2)}),
+    "cait": ("cait_xxs24_224", {"img_size": 32, "depth": 2, "embed_dim": 24, "num_heads": 2, "patch_size": 8}),
+    "xcit": ("xcit_nano_12_p8_224", {"img_size": 32, "depth": 2, "embed_dim": 24, "num_heads": 2}),
+    "registers": ("test_vit3", {"img_size": 32}),
+    "normaliser-free": ("test_nfnet", {}),
+    "gated convolutions": ("test_mambaout", {}),
+}
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_more_architectures(name):
+    of_timm, options = MORE[name]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = timm.create_model(of_timm, num_classes=0, **options)
+    network, x = Network(shaken(made), nn.Identity()).eval(), pictures(3)
+    deeper, _, facts = deepen(network, x[:2])
+    assert sum(facts["blocks"].values()) > 0
+    assert torch.equal(answers(deeper, x), answers(network, x))
     one, other = without_dropout(copy.deepcopy(network)), without_dropout(deeper)
     assert torch.equal(answers(other, x), answers(one, x))
 

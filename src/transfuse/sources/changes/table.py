@@ -12,6 +12,7 @@ from torch import nn
 from transfuse.core.tables import resolve
 
 CHANGES = {
+    "activations": "transfuse.sources.changes.activations:replayed",
     "deepened": "transfuse.sources.changes.deepened:replayed",
     "factored": "transfuse.sources.changes.factored:replayed",
     "removed": "transfuse.sources.changes.removed:replayed",
