@@ -39,6 +39,8 @@ NETWORKS = {
 
 COMPOSITES = {
     "depths": "transfuse.sources.depths:rebuilt",
+    "beside": "transfuse.sources.beside:rebuilt",
+    "exits": "transfuse.sources.exits:rebuilt",
     "side": "transfuse.sources.sides:rebuilt",
     "fused": "transfuse.sources.fused:rebuilt",
     "cell": "transfuse.sources.tables.mixed:rebuilt_cell",

@@ -4,8 +4,9 @@ The body is traced (torch.fx) with its blocks as leaves. Between two blocks lies
 tensor crosses it. Letters: B pictures.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -55,6 +56,17 @@ def split_at(body: nn.Module, depth: str) -> tuple[nn.Module, nn.Module]:
     cuts = _cuts(traced)
     name = resolved(depth, tuple(cuts))
     return _part(traced, None, [cuts[name]]), _part(traced, cuts[name], [None])
+
+
+def segments(body: nn.Module, names: Sequence[str]) -> list[nn.Module]:
+    """The body in parts, cut at these depths (shallow to deep): each takes what the one before it gives.
+
+    They share the body's parameters. Raises `UnknownName`; `SourceError` when the body cannot be traced.
+    """
+    traced = _traced(body)
+    cuts = _cuts(traced)
+    places = [None, *(cuts[resolved(name, tuple(cuts))] for name in names), None]
+    return [_part(traced, begin, [end]) for begin, end in pairwise(places)]
 
 
 def at_depths(body: nn.Module, wanted: tuple[str, ...]) -> nn.Module:

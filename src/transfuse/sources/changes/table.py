@@ -12,7 +12,12 @@ from torch import nn
 from transfuse.core.tables import resolve
 
 CHANGES = {
+    "activations": "transfuse.sources.changes.activations:replayed",
+    "deepened": "transfuse.sources.changes.deepened:replayed",
+    "factored": "transfuse.sources.changes.factored:replayed",
+    "removed": "transfuse.sources.changes.removed:replayed",
     "sizes": "transfuse.sources.changes.sizes:replayed",
+    "truncated": "transfuse.sources.changes.truncated:replayed",
 }
 """Functions (body, change) -> body, which may change the body in place."""
 
