@@ -7,45 +7,35 @@ several rounds, because what is left matters more once others are gone; batch st
 What is saved are sizes, never a pickled network.
 """
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from transfuse.core.errors import UsageError, WeightsError
 from transfuse.reshaping.importance import importance
-from transfuse.reshaping.resizing import Anatomy, anatomy_of, in_body, resized
+from transfuse.reshaping.resizing import Anatomy, anatomy_of, change_between, in_body, resized
+from transfuse.sources.network import Network
 from transfuse.training.batch_statistics import estimated_anew
 from transfuse.training.losses import Loss
 
 _LEAST = 0.1
 """0..1: share of its units that a layer keeps in any case, so that none is cut through."""
-_HALVINGS = 40
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pruned:
-    """A network that lost units."""
-
-    network: nn.Module
-    sizes: Mapping[str, tuple[int, int]]
-    """By the name of units, how many there were and are."""
-    kept: Mapping[str, str]
-    """By the name of units that none was taken from, why."""
-
-
-def pruned(
-    network: nn.Module,
+def prune(
+    network: Network,
     batches: Sequence[tuple[Tensor, Tensor]],
     share: float,
     loss: Loss,
     *,
     rounds: int = 5,
     tell: Callable[[int, int], None] = lambda done, total: None,
-) -> Pruned:
-    """A copy of the network without a share of its parameters.
+) -> tuple[Network, dict[str, Any], dict[str, Any]]:
+    """A copy of the network without a share of its parameters; its change; the facts.
 
     batches: training examples with targets, as the loss wants them. share: 0..1 of the parameters to go.
     Raises `UsageError`; `Untraceable`; `WeightsError` when so much cannot go.
@@ -54,37 +44,40 @@ def pruned(
         raise UsageError(f"`prune` must be a share of the parameters between 0 and 1, such as 0.5, but is {share:g}.")
     sample = batches[0][0][:2]
     whole, first = _count(network), anatomy_of(network, sample)
-    before = {units.name: units.size for units in first.units}
     made = network
     for turn in range(rounds):
         anatomy = first if turn == 0 else anatomy_of(made, sample)
         target = round(whole * (1 - share) ** ((turn + 1) / rounds))
-        worth = importance(made, anatomy, batches, loss)
-        made = resized(made, anatomy, _remaining(anatomy, worth, target, made))
+        if _count(made) > target:
+            worth = importance(made, anatomy, batches, loss)
+            made = resized(made, anatomy, _remaining(anatomy, worth, target, made))
         tell(turn + 1, rounds)
+    if made is network:
+        made = copy.deepcopy(network)
     estimated_anew(made, [x for x, _ in batches])
     after = {units.name: units.size for units in anatomy_of(made, sample).units}
-    changed = {name: (size, after.get(name, 1)) for name, size in before.items() if after.get(name, 1) != size}
-    return Pruned(network=made.eval(), sizes=changed, kept=_why_kept(network, first))
+    sizes = {units.name: [units.size, after.get(units.name, 1)] for units in first.units}
+    facts = {
+        "sizes": {name: own for name, own in sizes.items() if own[0] != own[1]},
+        "kept": {first.units[n].name: first.roles.still[n] for n in in_body(first) if n in first.roles.still},
+        "not_understood": list(first.unknown),
+    }
+    return made.eval(), change_between(network.body, made.body), facts
 
 
-def prunable(network: nn.Module, anatomy: Anatomy) -> list[int]:
+def prunable(anatomy: Anatomy) -> list[int]:
     """Numbers of units of the body that may go one by one."""
-    wanted = [n for n in in_body(network, anatomy) if n not in anatomy.roles.still]
+    wanted = [n for n in in_body(anatomy) if n not in anatomy.roles.still]
     return [n for n in wanted if n not in anatomy.doubled(wanted)]
 
 
-def _why_kept(network: nn.Module, anatomy: Anatomy) -> dict[str, str]:
-    return {anatomy.units[n].name: why for n, why in anatomy.roles.still.items() if n in in_body(network, anatomy)}
-
-
 def _remaining(
-    anatomy: Anatomy, worth: Mapping[int, np.ndarray], target: int, network: nn.Module
+    anatomy: Anatomy, worth: Mapping[int, np.ndarray], target: int, network: Network
 ) -> dict[int, np.ndarray]:
     """Units to keep, by number, so that at most `target` parameters are left; the threshold is found by halving."""
     names = [name for name, _ in network.named_parameters() if name in anatomy.axes]
     counted = {name: anatomy.axes[name] for name in names}
-    numbers = prunable(network, anatomy)
+    numbers = prunable(anatomy)
     score = {n: worth[n] / _price(anatomy, counted, n) for n in numbers}
     every = np.sort(np.concatenate(list(score.values()))) if numbers else np.zeros(0)
     low, high = 0, len(every)
@@ -124,5 +117,5 @@ def _price(anatomy: Anatomy, counted: Mapping[str, tuple[object, ...]], number: 
     return max(1.0, sum(math.prod(anatomy.shape(name, {})) for name in names) / anatomy.units[number].size)
 
 
-def _count(network: nn.Module) -> int:
+def _count(network: Network) -> int:
     return sum(parameter.numel() for parameter in network.parameters())

@@ -17,6 +17,7 @@ from torch import nn
 from transfuse.reshaping.roles import Counted, Roles, roles_of
 from transfuse.reshaping.units import Maps, Orders, Units
 from transfuse.sources.changes.sizes import put, set_number
+from transfuse.sources.network import Network
 from transfuse.tracing.terms import Cat, Term, normal
 from transfuse.tracing.walking import walked
 
@@ -66,7 +67,7 @@ def anatomy_of(network: nn.Module, sample: torch.Tensor) -> Anatomy:
     return Anatomy(orders=orders, roles=roles_of(found, orders), axes=axes, unknown=found.unknown)
 
 
-def resized(network: nn.Module, anatomy: Anatomy, maps: Maps, shares: Shares | None = None) -> nn.Module:
+def resized(network: Network, anatomy: Anatomy, maps: Maps, shares: Shares | None = None) -> Network:
     """A copy of the network with other units."""
     made = copy.deepcopy(network)
     state = made.state_dict(keep_vars=True)
@@ -201,6 +202,6 @@ _OF_WEIGHTS: Mapping[type[nn.Module], tuple[str, ...]] = {
 """Attributes that repeat the shape of the weight."""
 
 
-def in_body(network: nn.Module, anatomy: Anatomy) -> list[int]:
+def in_body(anatomy: Anatomy) -> list[int]:
     """Numbers of units that the body has, whatever the head has of them."""
     return [i for i, units in enumerate(anatomy.units) if any(name.startswith(BODY) for name, _ in units.tensors)]

@@ -9,17 +9,18 @@ does not pass is left as it was and named.
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from transfuse.core.errors import UsageError, WeightsError
 from transfuse.core.randomness import key
-from transfuse.reshaping.resizing import Anatomy, Shares, anatomy_of, in_body, resized
+from transfuse.reshaping.resizing import Anatomy, Shares, anatomy_of, change_between, in_body, resized
 from transfuse.reshaping.units import Maps
+from transfuse.sources.network import Network
 
 TOLERANCE = 1e-5
 """Largest difference of outputs, as a share of the largest output, in float64."""
@@ -27,22 +28,10 @@ _UNEVEN = (0.3, 0.7)
 """Bounds of a copy's share before shares are made to add up to 1."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Widened:
-    """A network that grew."""
-
-    network: nn.Module
-    difference: float
-    """Largest difference of outputs, as a share of the largest output, in float64."""
-    grown: Mapping[str, tuple[int, int]]
-    """By the name of units, how many there were and are."""
-    kept: Mapping[str, str]
-    """By the name of units that were not copied, why."""
-    unknown: tuple[str, ...]
-
-
-def widened(network: nn.Module, sample: torch.Tensor, ratio: float, *, seed: int = 0) -> Widened:
-    """A wider copy that answers as the network does on a sample.
+def widen(
+    network: Network, sample: Tensor, ratio: float, *, seed: int = 0
+) -> tuple[Network, dict[str, Any], dict[str, Any]]:
+    """A wider copy that answers as the network does on a sample; its change; the facts.
 
     ratio: new units for each old one, above 1.
     Raises `UsageError`, `Untraceable`; `WeightsError` when nothing can grow.
@@ -50,29 +39,29 @@ def widened(network: nn.Module, sample: torch.Tensor, ratio: float, *, seed: int
     if not ratio > 1 or not math.isfinite(ratio):
         raise UsageError(f"`widen` must be above 1, such as 1.5, but is {ratio:g}.")
     anatomy = anatomy_of(network, sample)
-    wanted, kept = growth(network, anatomy, ratio)
+    wanted, kept = growth(anatomy, ratio)
     maps = {n: _copies(anatomy.units[n].size, size, key(seed, "copies", n)) for n, size in wanted.items()}
     passing = _passing(network, sample, anatomy, maps, seed)
     kept |= {anatomy.units[n].name: "copying it changed what the network answers" for n in maps if n not in passing}
     if not passing:
         why = "; ".join(dict.fromkeys(kept.values())) or "it has no units"
-        raise WeightsError(f"{type(network).__name__} cannot be widened by {ratio:g}: {why}.")
-    made = grown(network, anatomy, {n: maps[n] for n in passing}, seed)
-    return Widened(
-        network=made,
-        difference=difference(network, made, sample),
-        grown={anatomy.units[n].name: (anatomy.units[n].size, len(maps[n])) for n in sorted(passing)},
-        kept=kept,
-        unknown=anatomy.unknown,
-    )
+        raise WeightsError(f"The network cannot be widened by {ratio:g}: {why}.")
+    made = _grown(network, anatomy, {n: maps[n] for n in passing}, seed)
+    facts = {
+        "grown": {anatomy.units[n].name: [anatomy.units[n].size, len(maps[n])] for n in sorted(passing)},
+        "kept": kept,
+        "not_understood": list(anatomy.unknown),
+        "difference": difference(network, made, sample),
+    }
+    return made, change_between(network.body, made.body), facts
 
 
-def growth(network: nn.Module, anatomy: Anatomy, ratio: float) -> tuple[dict[int, int], dict[str, str]]:
+def growth(anatomy: Anatomy, ratio: float) -> tuple[dict[int, int], dict[str, str]]:
     """New sizes of units by number, and why others keep theirs."""
     roles, units = anatomy.roles, anatomy.units
     sizes: dict[int, int] = {}
     kept: dict[str, str] = {}
-    for number in in_body(network, anatomy):
+    for number in in_body(anatomy):
         own = units[number]
         if number in roles.still:
             kept[own.name] = roles.still[number]
@@ -95,7 +84,7 @@ def _copies(size: int, new: int, seed: int) -> np.ndarray:
     return np.concatenate([np.arange(size), *extra])[:new]
 
 
-def grown(network: nn.Module, anatomy: Anatomy, maps: Maps, seed: int) -> nn.Module:
+def _grown(network: Network, anatomy: Anatomy, maps: Maps, seed: int) -> Network:
     """The network with copies of units, the weight of each split between them."""
     return resized(network, anatomy, maps, _split(anatomy, maps, seed))
 
@@ -114,13 +103,13 @@ def _shares(map_: np.ndarray, seed: int) -> np.ndarray:
     return drawn / np.bincount(map_, weights=drawn)[map_]
 
 
-def _passing(network: nn.Module, sample: torch.Tensor, anatomy: Anatomy, maps: Maps, seed: int) -> set[int]:
+def _passing(network: Network, sample: Tensor, anatomy: Anatomy, maps: Maps, seed: int) -> set[int]:
     """Numbers of units whose copies keep the function; found by halving what fails together."""
     good: set[int] = set()
 
     def same(chosen: Sequence[int]) -> bool:
         trial = {n: maps[n] for n in (*good, *chosen)}
-        return difference(network, grown(network, anatomy, trial, seed), sample) <= TOLERANCE
+        return difference(network, _grown(network, anatomy, trial, seed), sample) <= TOLERANCE
 
     def search(chosen: Sequence[int]) -> None:
         if not chosen:
@@ -139,7 +128,7 @@ def _passing(network: nn.Module, sample: torch.Tensor, anatomy: Anatomy, maps: M
     return good
 
 
-def difference(one: nn.Module, other: nn.Module, sample: torch.Tensor) -> float:
+def difference(one: nn.Module, other: nn.Module, sample: Tensor) -> float:
     """Largest difference of outputs as a share of the largest output, in float64; infinite when one does not run."""
     given = sample.double() if sample.is_floating_point() else sample
     try:
