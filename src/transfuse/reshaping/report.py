@@ -29,8 +29,7 @@ def evidence(
     if measured is not None:
         found = {n: assess(m, measured.splits[split], run=run) for n, m in ((BEFORE, before), (AFTER, after))}
     rows = [
-        {**(plain_row(name, found[name]) if found else {"model": name}), **own.row()}
-        for name, own in costs.items()
+        {**(plain_row(name, found[name]) if found else {"model": name}), **own.row()} for name, own in costs.items()
     ]
     report = Report(
         title=after.name,

@@ -92,4 +92,3 @@ def _task(model: Model, data: Any, seed: int, run: Run) -> Task | None:
             f" {task.kind} {list(task.classes)[:10]}."
         )
     return task
-
