@@ -10,7 +10,7 @@ from transfuse.training.options import Fit
 
 @click.command("transfer")
 @click.argument("source")
-@click.argument("data", type=click.Path())
+@click.argument("data", nargs=-1, required=True, type=click.Path())
 @click.option("--method", default="finetune", show_default=True, help="See `transfuse methods`.")
 @click.option("--out", default="model", show_default=True, help="Folder of the saved model and its report.")
 @click.option("--name", help="Name of the model.")
@@ -26,7 +26,7 @@ from transfuse.training.options import Fit
 @shared.as_format
 def command(
     source: str,
-    data: str,
+    data: tuple[str, ...],
     method: str,
     out: str,
     name: str | None,
@@ -35,7 +35,11 @@ def command(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Adapt SOURCE to the labelled examples in DATA by one METHOD, and measure the result."""
+    """Adapt SOURCE to the labelled examples in DATA by one METHOD, and measure the result.
+
+    With `--method shared` there are several DATA, one a task, each as it is or as NAME=DATA; `--target` is then given
+    once for each of them.
+    """
     head = shared.given({part: options.pop(part) for part in ("head", "hidden", "activation", "dropout")})
     fit_options, data_options, source_options = shared.sorted_options(options)
     with shared.running(quiet=quiet, budget=budget, resumable=True) as run:
@@ -45,8 +49,10 @@ def command(
         shared.require_free(out, source)
         arranged(method, {**head, **fit_options})  # mistakes are told before the data are read
         found = shared.found_source(source, source_options)
-        task = shared.opened_task(data, data_options, fit_options.get("seed", 0), run)
+        seed = fit_options.get("seed", 0)
+        several = [shared.opened_task(one, own, seed, run) for one, own in shared.each_data(data, data_options, method)]
         model = transfer(
-            found, task, method=method, name=name, run=run, command=shared.command_line(), **head, **fit_options
-        )
+            found, several if method == "shared" else several[0], method=method, name=name, run=run,
+            command=shared.command_line(), **head, **fit_options,
+        )  # fmt: skip
         shared.saved(model, out, form)

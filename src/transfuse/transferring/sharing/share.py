@@ -1,0 +1,148 @@
+"""The door of `shared`: Source x Tasks -> a Model for each task, the steps recorded, the evidence beside them."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import transfuse
+from transfuse.core.errors import DataError, UsageError
+from transfuse.core.nouns import Model, Source, Step, Task
+from transfuse.core.provenance import options_of, plain
+from transfuse.core.runs import Run
+from transfuse.predicting.predict import confidences_of, probabilities
+from transfuse.sources.inputs import identity
+from transfuse.sources.references import find
+from transfuse.sources.suiting import suited
+from transfuse.tasks.aligning import aligned
+from transfuse.tasks.opening import open_task, require_modality
+from transfuse.transferring.options import arranged
+from transfuse.transferring.sharing.report import evidence
+from transfuse.tuning.outcome import Outcome
+from transfuse.tuning.recording import as_model, described
+from transfuse.tuning.targets import require_splits
+
+
+def share(
+    source: Source | str | Path,
+    data: Any,
+    *,
+    name: str | None = None,
+    trust_code: bool = False,
+    run: Run = Run(),
+    command: str = "",
+    **options: Any,
+) -> dict[str, Model]:
+    """Several tasks on one trunk: a Model for each, by the task's name, whose networks share one body.
+
+    `data` is a sequence of Tasks, or of what they can be opened from. See `transferring.methods.shared` for the options
+    and `transfer` for the rest. Tasks that are proven to hurt each other get trunks of their own.
+    """
+    function, arguments = arranged("shared", options)  # mistakes are told before the data are read
+    tasks = _opened(data, options.get("seed", 0), run)
+    source = find(str(source), trust_code=trust_code) if not isinstance(source, Source) else source
+    source = _suited(source, tasks)
+    started = time.monotonic()
+    sharing = function(source, tasks, run=run, **arguments)
+    seconds = round(time.monotonic() - started, 3)
+    recorded = {**options_of(function, arguments), "run": None}
+
+    def models_of(outcomes: Mapping[str, Outcome]) -> dict[str, Model]:
+        return {
+            task.name: as_model(
+                outcomes[task.name],
+                task,
+                _step(source, task, tasks, recorded, outcomes[task.name], seconds),
+                f"{name or f'shared of {source.name}'}: {task.name}",
+            )
+            for task in tasks
+            if task.name in outcomes
+        }
+
+    kept = {
+        task.name: _with_confidences(model, task, run)
+        for task, model in zip(tasks, models_of(sharing.outcomes).values(), strict=True)
+    }
+    others = {"alone": models_of(sharing.alone), "together": models_of(sharing.together)}
+    return evidence(kept, others, tasks, sharing, run=run, command=command)
+
+
+def _opened(data: Any, seed: int, run: Run) -> list[Task]:
+    """Several tasks of one modality, told apart by name, split alike. Raises `UsageError` and `DataError`."""
+    if not isinstance(data, Sequence) or isinstance(data, str | bytes):
+        raise UsageError(f"`data` must be a list of several tasks for 'shared', but is {type(data).__name__}.")
+    if len(data) < 2:
+        raise UsageError(f"`shared` must be given at least two tasks, but has {len(data)}. Use 'finetune' for one.")
+    tasks = [one if isinstance(one, Task) else open_task(one, seed=seed, run=run) for one in data]
+    names = [task.name for task in tasks]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(
+            f"Tasks must have names of their own, but two are called '{twice}'. Open them with another `name`; on the"
+            " command line write NAME=DATA."
+        )
+    modalities = list(dict.fromkeys(task.modality for task in tasks))
+    if len(modalities) > 1:
+        told = ", ".join(f"'{task.name}' {task.modality}" for task in tasks)
+        raise DataError(f"Tasks on one trunk must be of one modality, but are of several: {told}.")
+    for task in tasks:
+        require_splits(task)
+        _require_numbers(task)
+    return aligned(tasks)
+
+
+def _require_numbers(task: Task) -> None:
+    """Raise `DataError` when a target is no number."""
+    for split, examples in task.splits.items():
+        if examples.targets.dtype.kind == "f" and not np.isfinite(examples.targets).all():
+            rows = ~np.isfinite(examples.targets.reshape(len(examples), -1)).all(1)
+            first = examples.names[int(rows.argmax())]
+            raise DataError(
+                f"Targets must be numbers, but {int(rows.sum())} of '{task.name}' in its '{split}' split are not, such"
+                f" as that of {first}. Leave these examples out, or mend them."
+            )
+
+
+def _suited(source: Source, tasks: Sequence[Task]) -> Source:
+    """The source for the data of all tasks, which must be prepared alike."""
+    for task in tasks:
+        require_modality(task, source.modality)
+    found = [suited(source, task) for task in tasks]
+    if tasks[0].modality == "table":
+        columns = [[(c["name"], c["role"]) for c in identity(one.preprocessing)["columns"]] for one in found]
+        other = next((t for t, own in enumerate(columns) if own != columns[0]), None)
+        if other is not None:
+            apart = sorted({name for name, _ in {*columns[0]} ^ {*columns[other]}}) or ["their order"]
+            raise DataError(
+                f"Tasks on one trunk must have the same columns in one order, but '{tasks[0].name}' and"
+                f" '{tasks[other].name}' differ in: {', '.join(apart)}. Drop what the other has not, or predicts"
+                " (`roles`, `--role NAME=drop`)."
+            )
+    return found[0]
+
+
+def _with_confidences(model: Model, task: Task, run: Run) -> Model:
+    if task.kind != "single-label":
+        return model
+    return replace(
+        model, confidences=confidences_of(probabilities(model, task.splits["valid"].items, run=run), task.kind)
+    )
+
+
+def _step(
+    source: Source, task: Task, tasks: Sequence[Task], options: Mapping[str, Any], outcome: Outcome, seconds: float
+) -> Step:
+    """The record of one task's Model, its own task first."""
+    others = [other for other in tasks if other.name != task.name]
+    return Step(
+        verb="transfer",
+        method="shared",
+        options={**options, "found": plain(outcome.facts)},
+        inputs=(described(source), described(task), *map(described, others)),
+        digests={"source": source.digest, "task": task.digest},
+        seconds=seconds,
+        version=transfuse.__version__,
+    )
