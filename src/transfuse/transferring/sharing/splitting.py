@@ -56,7 +56,7 @@ def learnt_together(tasks: Sequence[Task], recipe: Recipe, run: Run, *, compare:
     if not compare or sharing.interrupted:
         return sharing
     recipe = replace(recipe, fit=replace(recipe.fit, steps=_steps(all_together)))
-    alone = _each_alone(tasks, recipe, run)
+    alone = _each_alone(tasks, replace(recipe, balancing="equal"), run)  # with one loss there is nothing to balance
     stopped = any(one.interrupted for one in alone.values())
     own = {name: one.outcomes[name] for name, one in alone.items()}
     sharing = replace(sharing, alone=own, interrupted=stopped)
