@@ -28,6 +28,7 @@ _PUBLIC_VERBS = (
     "perplexity",
     "predict",
     "rank",
+    "save",
     "source",
     "task",
     "transfer",

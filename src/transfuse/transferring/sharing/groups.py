@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Source, Task
 from transfuse.core.runs import Run
 from transfuse.predicting.predict import activated
@@ -23,7 +24,7 @@ from transfuse.training.options import Fit
 from transfuse.transferring.interpolating import keep_best_between
 from transfuse.transferring.sharing.fits import for_task
 from transfuse.transferring.sharing.keeping import Kept
-from transfuse.transferring.sharing.lessons import Lessons, prepared
+from transfuse.transferring.sharing.lessons import Lessons, last_shared, prepared
 from transfuse.tuning.moving import BatchNorm, layerwise
 from transfuse.tuning.outcome import HeadShape, Outcome
 from transfuse.tuning.planning import Job, planned
@@ -63,6 +64,8 @@ def learn(tasks: Sequence[Task], recipe: Recipe, run: Run) -> Learnt:
     Raises `BudgetError` when the time left does not allow a single step.
     """
     opened = open_source(recipe.source, seed=recipe.fit.seed)
+    if last_shared(opened.body) is None:
+        raise UsageError(f"'{recipe.source.name}' has no weights that could move. Give trunk='frozen'.")
     network = _started(opened, tasks, recipe, run)
     lessons = prepared(tasks, opened, network, recipe.fit, solved=recipe.head.kind == "linear")
     balance = balance_of(

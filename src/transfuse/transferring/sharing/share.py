@@ -18,6 +18,7 @@ from transfuse.sources.inputs import identity
 from transfuse.sources.references import find
 from transfuse.sources.suiting import suited
 from transfuse.tasks.aligning import aligned
+from transfuse.tasks.joining import concatenated
 from transfuse.tasks.opening import open_task, require_modality
 from transfuse.transferring.options import arranged
 from transfuse.transferring.sharing.report import evidence
@@ -108,19 +109,32 @@ def _require_numbers(task: Task) -> None:
 
 def _suited(source: Source, tasks: Sequence[Task]) -> Source:
     """The source for the data of all tasks, which must be prepared alike."""
-    for task in tasks:
-        require_modality(task, source.modality)
-    found = [suited(source, task) for task in tasks]
-    if tasks[0].modality == "table":
-        columns = [[(c["name"], c["role"]) for c in identity(one.preprocessing)["columns"]] for one in found]
-        other = next((t for t, own in enumerate(columns) if own != columns[0]), None)
-        if other is not None:
-            apart = sorted({name for name, _ in {*columns[0]} ^ {*columns[other]}}) or ["their order"]
-            raise DataError(
-                f"Tasks on one trunk must have the same columns in one order, but '{tasks[0].name}' and"
-                f" '{tasks[other].name}' differ in: {', '.join(apart)}. Drop what the other has not, or predicts"
-                " (`roles`, `--role NAME=drop`)."
-            )
+    if tasks[0].modality != "table":
+        found = suited(source, _as_one(tasks))
+        require_modality(tasks[0], found.modality)
+        return found
+    require_modality(tasks[0], source.modality)
+    return _with_columns_of_all([suited(source, task) for task in tasks], tasks)
+
+
+def _as_one(tasks: Sequence[Task]) -> Task:
+    """The training examples of all tasks, of which words and lengths are learnt; without targets."""
+    trains = {task.splits["train"].digests: task.splits["train"] for task in tasks}.values()
+    plain_trains = [replace(train, targets=np.zeros(len(train)), weights=None, groups=None) for train in trains]
+    return replace(tasks[0], splits={**tasks[0].splits, "train": concatenated(*plain_trains)})
+
+
+def _with_columns_of_all(found: Sequence[Source], tasks: Sequence[Task]) -> Source:
+    """The source for the first table. Raises `DataError` when another has other columns."""
+    columns = [[(c["name"], c["role"]) for c in identity(one.preprocessing)["columns"]] for one in found]
+    other = next((t for t, own in enumerate(columns) if own != columns[0]), None)
+    if other is not None:
+        apart = sorted({name for name, _ in {*columns[0]} ^ {*columns[other]}}) or ["their order"]
+        raise DataError(
+            f"Tasks on one trunk must have the same columns in one order, but '{tasks[0].name}' and"
+            f" '{tasks[other].name}' differ in: {', '.join(apart)}. Drop what the other has not, or predicts"
+            " (`roles`, `--role NAME=drop`)."
+        )
     return found[0]
 
 
