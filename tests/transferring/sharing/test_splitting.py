@@ -43,6 +43,18 @@ def decided(together: Learnt, alone: dict[str, Learnt]) -> Sharing:
     return _split(begun, tasks, together, alone, recipe, Run())
 
 
+def test_many_tasks_do_not_make_it_likelier_that_one_leaves():
+    """A gap that one of two tasks would leave by is no proof among ten."""
+    gap, alone = {"a0": 0.9}, {"a0": learnt(a0=0.98)}
+    more = {f"a{n}": 0.9 for n in range(1, 10)}
+    two, ten = learnt(**gap, a1=0.9), learnt(**gap, **more)
+    others = {name: learnt(**{name: 0.9}) for name in more}
+    found = [decided(one, {**alone, **{n: others[n] for n in list(others)[:k]}}) for one, k in ((two, 1), (ten, 9))]
+    assert [one.rounds[0].level for one in found] == [0.975, 0.995]
+    wide, wider = (one.rounds[0].gaps["a0"] for one in found)
+    assert wide["value"] == wider["value"] < 0 and wider["high"] > wide["high"]
+
+
 def test_tasks_that_do_not_hurt_each_other_stay():
     together = learnt(a=0.9, b=0.8)
     found = decided(together, {"a": learnt(a=0.9), "b": learnt(b=0.82)})

@@ -158,7 +158,8 @@ def _decisions(sharing: Sharing, metrics: Mapping[str, str]) -> Section:
     content = [
         {
             "question": f"Does sharing hurt one of {', '.join(one.members)}?",
-            "evidence": " ".join(_gap(name, metrics[name], gap) for name, gap in one.gaps.items()) + " (validation)",
+            "evidence": " ".join(_gap(name, metrics[name], gap, one.level) for name, gap in one.gaps.items())
+            + " (validation)",
             "decision": _decided(one),
         }
         for one in sharing.rounds
@@ -166,9 +167,9 @@ def _decisions(sharing: Sharing, metrics: Mapping[str, str]) -> Section:
     return Section(kind="decisions", title="How it was decided", content=content)
 
 
-def _gap(name: str, metric: str, gap: Gap) -> str:
+def _gap(name: str, metric: str, gap: Gap, level: float) -> str:
     return (
-        f"{name}: {metric} {gap['value']:+.4f} over its own model (95 % interval {gap['low']:+.4f} to"
+        f"{name}: {metric} {gap['value']:+.4f} over its own model ({level:.1%} interval {gap['low']:+.4f} to"
         f" {gap['high']:+.4f}, n = {gap['n']:.0f})."
     )
 

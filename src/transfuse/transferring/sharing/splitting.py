@@ -3,7 +3,8 @@
 Asked is the outcome itself: each task's answers on its validation split, shared against alone, by paired differences.
 Conflicts of gradients on the way are cheaper to look at and foretell it badly (Standley et al., "Which tasks should be
 learned together in multi-task learning?", arXiv 1905.07553, who also train the groups to compare them). The task that
-is most surely hurt leaves; the rest learns anew without it, until nobody who shares is proven worse.
+is most surely hurt leaves; the rest learns anew without it, until nobody who shares is proven worse. Intervals are of
+1 - 0.05 / T for T tasks (Bonferroni), so that asking many tasks does not make it likelier that one leaves by chance.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,8 @@ class Round:
     members: tuple[str, ...]
     gaps: Mapping[str, Gap]
     """By task: metric shared minus metric alone, positive where sharing helped."""
+    level: float
+    """0..1: coverage of their intervals."""
     left: str | None
 
 
@@ -90,11 +93,12 @@ def _split(
     """Let tasks that are proven to be hurt leave, one after the other."""
     members, outcomes, rounds = list(tasks), dict(sharing.outcomes), []
     while True:
-        gaps = {task.name: gap_of(task, learnt, alone[task.name]) for task in members if task.name in alone}
+        level = 1 - 0.05 / len(members)
+        gaps = {task.name: gap_of(task, learnt, alone[task.name], level) for task in members if task.name in alone}
         outcomes |= learnt.outcomes
         hurt = sorted((gap["p_value"], gap["high"], name) for name, gap in gaps.items() if gap["high"] < 0)
         left = hurt[0][-1] if hurt else None
-        rounds.append(Round(members=tuple(task.name for task in members), gaps=gaps, left=left))
+        rounds.append(Round(members=tuple(task.name for task in members), gaps=gaps, level=level, left=left))
         if left is None:
             break
         outcomes[left] = sharing.alone[left]
@@ -126,8 +130,8 @@ def _without(left: str, tasks: Sequence[Task], members: Sequence[Task], recipe: 
         return None
 
 
-def gap_of(task: Task, one: Learnt, other: Learnt) -> dict[str, float]:
+def gap_of(task: Task, one: Learnt, other: Learnt, level: float) -> dict[str, float]:
     """The metric of one minus that of the other on the validation split, paired."""
     valid = task.splits["valid"]
     answers = (one.answers[task.name], other.answers[task.name])
-    return paired(task.kind, PRIMARY[task.kind], valid.targets, *answers, groups=valid.groups)
+    return paired(task.kind, PRIMARY[task.kind], valid.targets, *answers, level=level, groups=valid.groups)
