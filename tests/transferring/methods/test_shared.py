@@ -221,3 +221,18 @@ def test_mistyped_options_are_told_before_data_are_read(small: Source, options: 
 def test_a_frozen_trunk_has_linear_heads(small: Source, pair: list[Task]):
     with pytest.raises(UsageError, match="must be 'linear' on a frozen trunk"):
         transfer(small, pair, method="shared", trunk="frozen", head="mlp")
+
+
+def test_an_own_model_that_was_stopped_is_not_compared_with(small: Source, pair: list[Task]):
+    trained = []
+
+    def interrupt(event):
+        if event["stage"] == "training" and event["done"] == 4:
+            trained.append(event)
+        if event["stage"] == "training" and event["done"] == 3 and len(trained) == 2:
+            raise KeyboardInterrupt  # in the second task's own model
+
+    models = transfer(small, pair, run=Run(watch=interrupt), **{**QUICK, "validate_every": 2})
+    rows = models[pair[0].name].report.rows
+    assert [(row["task"], row["model"]) for row in rows if row["model"] == "own model"] == [(pair[0].name, "own model")]
+    assert {model.provenance.options["found"]["stopped_by"] for model in models.values()} == {"steps"}

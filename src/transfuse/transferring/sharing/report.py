@@ -23,8 +23,7 @@ SHARED, ALONE, TOGETHER = "shared trunk", "own model", "shared by all"
 def evidence(
     kept: Models, others: Mapping[str, Models], tasks: Sequence[Task], sharing: Sharing, *, run: Run, command: str
 ) -> dict[str, Model]:
-    """The models with their metrics and one report of all; on the validation split, and said so, where there is no
-    test split."""
+    """The models with their metrics and one report of all; of the validation split where there is no test split."""
     found = {task.name: _assessed(task, kept, others, sharing, run) for task in tasks}
     rows = [row for task in tasks for row in _rows(task, found[task.name], sharing)]
     first = next(iter(kept.values()))
@@ -83,13 +82,8 @@ def _rows(task: Task, found: Found, sharing: Sharing) -> list[dict[str, Any]]:
     metric, kept = PRIMARY[task.kind], _kept_as(task, sharing)
     rows = []
     for name, one in found.items():
-        row: dict[str, Any] = {
-            "task": task.name,
-            "model": name,
-            "kept": "yes" if name == kept else "no",
-            "metric": metric,
-        }
-        row["value"] = one.measured(metric)
+        row: dict[str, Any] = {"task": task.name, "model": name, "kept": "yes" if name == kept else "no"}
+        row |= {"metric": metric, "value": one.measured(metric)}
         if name != ALONE and ALONE in found:
             gap = difference(one, found[ALONE])
             row["over its own model"] = {end: gap[end] for end in ("value", "low", "high", "n")}
@@ -101,14 +95,14 @@ def _gains(task: Task, found: Found, sharing: Sharing) -> list[str]:
     """What sharing did to a task, in words."""
     kept, split = _kept_as(task, sharing), _split_of(task)
     shared = next((name for name in (kept, TOGETHER, SHARED) if name in found and name != ALONE), None)
+    if ALONE not in found and sharing.rounds:
+        return [f"What '{task.name}' gained by sharing is not known: there was no time for its own model."]
     if shared is None or ALONE not in found:
         return []
     gap = difference(found[shared], found[ALONE])
-    verdict = (
-        "gained by" if gap["low"] > 0 else "lost by" if gap["high"] < 0 else "neither gained nor lost, provably, by"
-    )
+    verdict = "gained" if gap["low"] > 0 else "LOST" if gap["high"] < 0 else "neither gained nor lost, provably,"
     words = capitalised(in_words("the shared trunk", "its own model", PRIMARY[task.kind], gap))
-    return [f"'{task.name}' {verdict} sharing. {words} [{split} split]"]
+    return [f"'{task.name}' {verdict} by sharing. {words} [{split} split]"]
 
 
 def _trunks(kept: Models, sharing: Sharing) -> list[str]:
@@ -116,7 +110,7 @@ def _trunks(kept: Models, sharing: Sharing) -> list[str]:
     if len(groups) > 1:
         return [f"SPLIT into {len(groups)} trunks, for tasks hurt each other: {'; '.join(groups)}."]
     if sharing.rounds:
-        return [f"All {len(kept)} tasks stay on one trunk: none is proven worse than alone on its validation split."]
+        return [f"All {len(kept)} tasks stay on one trunk: on validation none is proven worse than its own model."]
     if sharing.alone or sharing.interrupted:
         return ["What sharing gained or cost is not known: work was stopped before every task was trained alone."]
     if next(iter(sharing.outcomes.values())).curves:

@@ -48,27 +48,38 @@ def share(
     source = _suited(source, tasks)
     started = time.monotonic()
     sharing = function(source, tasks, run=run, **arguments)
-    seconds = round(time.monotonic() - started, 3)
-    recorded = {**options_of(function, arguments), "run": None}
-
-    def models_of(outcomes: Mapping[str, Outcome]) -> dict[str, Model]:
-        return {
-            task.name: as_model(
-                outcomes[task.name],
-                task,
-                _step(source, task, tasks, recorded, outcomes[task.name], seconds),
-                f"{name or f'shared of {source.name}'}: {task.name}",
-            )
-            for task in tasks
-            if task.name in outcomes
-        }
-
-    kept = {
-        task.name: _with_confidences(model, task, run)
-        for task, model in zip(tasks, models_of(sharing.outcomes).values(), strict=True)
-    }
-    others = {"alone": models_of(sharing.alone), "together": models_of(sharing.together)}
+    recorded = Step(
+        verb="transfer",
+        method="shared",
+        options={**options_of(function, arguments), "run": None},
+        inputs=(described(source), *map(described, tasks)),
+        digests={"source": source.digest},
+        seconds=round(time.monotonic() - started, 3),
+        version=transfuse.__version__,
+    )
+    named = name or f"shared of {source.name}"
+    kept = _models(sharing.outcomes, tasks, recorded, named)
+    others = {way: _models(getattr(sharing, way), tasks, recorded, named) for way in ("alone", "together")}
+    kept = {task.name: _with_confidences(kept[task.name], task, run) for task in tasks}
     return evidence(kept, others, tasks, sharing, run=run, command=command)
+
+
+def _models(outcomes: Mapping[str, Outcome], tasks: Sequence[Task], step: Step, name: str) -> dict[str, Model]:
+    """Outcomes as Models; each records its own task first, and what was found for it."""
+    models = {}
+    for place, task in enumerate(tasks):
+        if task.name not in outcomes:
+            continue
+        source, *others = step.inputs
+        own = others.pop(place)
+        step_of_task = replace(
+            step,
+            options={**step.options, "found": plain(outcomes[task.name].facts)},
+            inputs=(source, own, *others),
+            digests={**step.digests, "task": task.digest},
+        )
+        models[task.name] = as_model(outcomes[task.name], task, step_of_task, f"{name}: {task.name}")
+    return models
 
 
 def _opened(data: Any, seed: int, run: Run) -> list[Task]:
@@ -143,20 +154,4 @@ def _with_confidences(model: Model, task: Task, run: Run) -> Model:
         return model
     return replace(
         model, confidences=confidences_of(probabilities(model, task.splits["valid"].items, run=run), task.kind)
-    )
-
-
-def _step(
-    source: Source, task: Task, tasks: Sequence[Task], options: Mapping[str, Any], outcome: Outcome, seconds: float
-) -> Step:
-    """The record of one task's Model, its own task first."""
-    others = [other for other in tasks if other.name != task.name]
-    return Step(
-        verb="transfer",
-        method="shared",
-        options={**options, "found": plain(outcome.facts)},
-        inputs=(described(source), described(task), *map(described, others)),
-        digests={"source": source.digest, "task": task.digest},
-        seconds=seconds,
-        version=transfuse.__version__,
     )

@@ -61,7 +61,7 @@ def learnt_together(tasks: Sequence[Task], recipe: Recipe, run: Run, *, compare:
     recipe = replace(recipe, fit=replace(recipe.fit, steps=_steps(all_together)))
     alone = _each_alone(tasks, replace(recipe, balancing="equal"), run)  # with one loss there is nothing to balance
     stopped = any(one.interrupted for one in alone.values())
-    own = {name: one.outcomes[name] for name, one in alone.items()}
+    own = {name: one.outcomes[name] for name, one in alone.items() if not one.interrupted}
     sharing = replace(sharing, alone=own, interrupted=stopped)
     return sharing if stopped else _split(sharing, tasks, all_together, alone, recipe, run)
 
