@@ -53,7 +53,7 @@ def test_every_kind_of_task_has_its_head_on_one_body(small: Source, tasks: Mappi
         assert np.isfinite(probabilities(model, task.splits["test"].items)).all()
         assert model.metrics["test"] and model.provenance.method == "shared"
         assert [step.method for step in model.provenance.inputs][:2] == [small.name, task.name]
-        assert model.provenance.options["balancing"] == "uncertainty"
+        assert model.provenance.options["balancing"] == "equal"
     found = load(save(models, tmp_path / "out"), trust_code=True)
     assert len(sharing_a_trunk(found)) == 1 and "not known" in " ".join(models[given[0].name].report.summary)
 

@@ -127,3 +127,13 @@ def test_the_last_matrix_of_the_trunk_that_moves(small: Source):
     last = last_shared(body)
     assert last is body.get_parameter(next(name for name, p in reversed(list(body.named_parameters())) if p.ndim > 1))
     assert last_shared(body.requires_grad_(False)) is None
+
+
+def test_pictures_are_mirrored_only_where_all_their_tasks_allow_it(small: Source, task: Task):
+    sided = replace(task, name="sides", classes=("left", "right", "middle"), digest="sides")
+    lessons, _ = made(small, [task, sided], replace(FIT, augmentation="auto"))
+    assert not lessons.streams.parts[0].inputs.augmentation.flip_horizontal
+    assert "Not mirrored after all" in lessons.each[0].bench.augmentation
+    assert "names a side" in lessons.each[1].bench.augmentation
+    alone, _ = made(small, [task], replace(FIT, augmentation="auto"))
+    assert alone.streams.parts[0].inputs.augmentation.flip_horizontal

@@ -1,8 +1,9 @@
 """shared: one trunk for several tasks, a head for each; tasks that are proven to hurt each other are split.
 
 Hard parameter sharing (Caruana, "Multitask learning", 1997), losses balanced by uncertainty (Kendall et al., arXiv
-1705.07115) or by gradients (GradNorm, Chen et al., arXiv 1711.02257). Changed: heads start as closed-form probes, and
-every task is trained alone as well, by the same recipe, to tell what sharing gained or cost it.
+1705.07115), by gradients (GradNorm, Chen et al., arXiv 1711.02257) or not at all, which nothing was proven to beat here
+nor in Kurin et al., "In defense of the unitary scalarization", arXiv 2201.04122. Changed: heads start as closed-form
+probes, and every task is trained alone as well, by the same recipe, to tell what sharing gained or cost it.
 
 Relations: `finetune` of several tasks at once; with a frozen trunk `probe` of several tasks on one extraction.
 """
@@ -32,7 +33,7 @@ def shared(
     run: Run = Run(),
     fit: Fit = Fit(),
     head: HeadShape = HeadShape(),
-    balancing: Balancing = "uncertainty",
+    balancing: Balancing = "equal",
     trunk: Literal["tuned", "frozen"] = "tuned",
     layer_decay: float = 0.8,
     batch_norm: BatchNorm = "frozen",
@@ -40,7 +41,7 @@ def shared(
 ) -> Sharing:
     """Several tasks at once.
 
-    `balancing` says how their losses become one: `uncertainty`, `gradnorm` or `equal` (the sum). A step shows
+    `balancing` says how their losses become one: `equal` (the sum), `uncertainty` or `gradnorm`. A step shows
     `batch_size` examples of each task. `trunk="frozen"` only solves the heads, in closed form, on features that are
     extracted once. `compare` trains each task alone as well, for as many steps, and splits off tasks that are proven
     worse together.

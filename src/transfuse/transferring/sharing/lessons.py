@@ -147,6 +147,7 @@ def _train_inputs(
         for task, head in zip(tasks, heads, strict=True)
     ]
     inputs: dict[int, Inputs] = {}
+    told = [words for _, words in found]
     for place in set(first):
         sharing = [found[t][0] for t in range(len(tasks)) if first[t] == place]
         augmentation = replace(
@@ -155,7 +156,10 @@ def _train_inputs(
             flip_vertical=all(one.flip_vertical for one in sharing),
         )
         inputs[place] = inputs_of(tasks[place].splits["train"], preprocessing, augmentation, fit.seed)
-    return inputs, [words for _, words in found]
+        for t in range(len(tasks)):
+            if first[t] == place and found[t][0] != augmentation:
+                told[t] += " Not mirrored after all: another task on the same examples does not allow it."
+    return inputs, told
 
 
 def last_shared(body: nn.Module) -> nn.Parameter | None:
