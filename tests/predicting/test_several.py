@@ -115,6 +115,8 @@ def test_who_wants_one_model_is_told_the_names(shared, tmp_path: Path):
     where = save(shared, tmp_path / "both")
     with pytest.raises(ModelError, match="Name one: task_multi-label, task_regression, task_single-label"):
         folder.load(where)
+    with pytest.raises(ModelError, match="Name one: task_multi-label, task_regression, task_single-label"):
+        find(str(where))
 
 
 def test_a_folder_is_replaced_whole_and_others_are_left_alone(shared, tmp_path: Path):
