@@ -30,6 +30,7 @@ _PUBLIC_VERBS = (
     "predict",
     "rank",
     "reshape",
+    "save",
     "source",
     "split",
     "task",

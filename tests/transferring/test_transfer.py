@@ -18,8 +18,9 @@ from transfuse.transferring.methods.table import METHODS
 from transfuse.transferring.options import own_options
 from transfuse.transferring.transfer import carried_out, transfer
 
-PICTURES = [method for method in METHODS if method not in ("trees", "unchanged", "pretrained")]
-"""Trees are for tables (`test_trees.py`), and nothing is unchanged without a Model of the same classes."""
+PICTURES = [method for method in METHODS if method not in ("trees", "unchanged", "pretrained", "shared")]
+"""Trees are for tables (`test_trees.py`), nothing is unchanged without a Model of the same classes, and several tasks
+share (`methods/test_shared.py`)."""
 QUICK = {"steps": 2, "rate": 1e-3, "batch_size": 8}
 
 

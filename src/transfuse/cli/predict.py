@@ -19,11 +19,13 @@ def command(
 ) -> None:
     """What the saved MODEL says of INPUTS: pictures, texts (as they are, or .txt files), or all of them in folders.
 
+    MODEL may be the folder of several tasks that `transfer --method shared` saved: all of them answer.
+
     Exit code 1 when one cannot be read.
     """
     with shared.running(quiet=quiet) as run:
-        from transfuse.predicting.folder import load
         from transfuse.predicting.predict import predict
+        from transfuse.predicting.several import load
 
         answers = predict(load(model, trust_code=trust_code), list(inputs), reject=reject, run=run)
     if form == "json":
@@ -43,10 +45,12 @@ def _show(answers: list[dict[str, Any]]) -> None:
     from transfuse.reporting.terminal import safe
 
     table = Table(box=None)
-    for column in ("input", "answer", "confidence"):
+    severally = any("tasks" in answer for answer in answers)
+    for column in ("input", *(("task",) if severally else ()), "answer", "confidence"):
         table.add_column(column, overflow="fold")
     for answer in answers:
-        table.add_row(*map(safe, (answer["input"], *_words(answer))))
+        for task, said in answer.get("tasks", {"": answer}).items():
+            table.add_row(*map(safe, (answer["input"], *((task,) if severally else ()), *_words(said))))
     shared.wide_console(_WIDE).print(table, markup=False)
 
 

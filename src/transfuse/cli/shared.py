@@ -271,11 +271,14 @@ def require_free(out: str, *parents: str) -> None:
     require_free(out)
 
 
-def saved(model: Model, out: str, form: str) -> None:
-    """Save a model with its report, print both and where they are."""
-    folder = model.save(out)
-    assert model.report is not None
-    show_report(model.report, form, {"model": str(folder), "report": str(folder / "report.html")})
+def saved(model: Model | dict[str, Model], out: str, form: str) -> None:
+    """Save a model, or those of several tasks, with the report; print it and where they are."""
+    from transfuse.predicting.several import save
+
+    folder = save(model, out)
+    report = (model if isinstance(model, Model) else next(iter(model.values()))).report
+    assert report is not None
+    show_report(report, form, {"model": str(folder), "report": str(folder / "report.html")})
 
 
 def sorted_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

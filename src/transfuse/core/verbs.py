@@ -27,8 +27,8 @@ VERBS = {
     "perplexity": "transfuse.evaluating.language:perplexity",
     "compare": "transfuse.evaluating.compare:compare",
     "predict": "transfuse.predicting.predict:predict",
-    "save": "transfuse.predicting.folder:save",
-    "load": "transfuse.predicting.folder:load",
+    "save": "transfuse.predicting.several:save",
+    "load": "transfuse.predicting.several:load",
     "render_text": "transfuse.reporting.terminal:render_text",
     "save_report": "transfuse.reporting.files:save_report",
 }

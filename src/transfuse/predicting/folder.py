@@ -25,6 +25,8 @@ from transfuse.weights.matching import load_into
 
 SCHEMA = 1
 DOCUMENT, TENSORS, REPORT, CARD = "model.json", "model.safetensors", "report.html", "README.md"
+TASKS = "tasks.json"
+"""Of a folder of several Models (see `several`)."""
 
 
 def save(model: Model, folder: str | Path) -> Path:
@@ -48,7 +50,8 @@ def save(model: Model, folder: str | Path) -> Path:
 def require_free(folder: str | Path) -> None:
     """Raise `ModelError` or `StorageError` when no model may or can be saved as `folder`: asked before long work."""
     folder = Path(folder)
-    if folder.exists() and not (folder / DOCUMENT).exists() and (not folder.is_dir() or any(folder.iterdir())):
+    ours = (folder / DOCUMENT).exists() or (folder / TASKS).exists()
+    if folder.exists() and not ours and (not folder.is_dir() or any(folder.iterdir())):
         raise ModelError(f"'{folder}' exists and is not a saved Model, so it is not replaced. Choose another folder.")
     atomic.require_writable(folder)
 
@@ -112,6 +115,9 @@ def _rebuilt(document: dict[str, Any], folder: Path, tensors: dict[str, Any], tr
 def read_document(folder: Path) -> dict[str, Any]:
     """The JSON of a saved Model, its schema checked."""
     missing = [name for name in (DOCUMENT, TENSORS) if not (folder / name).is_file()]
+    if (folder / TASKS).is_file():
+        names = sorted(path.parent.name for path in folder.glob(f"*/{DOCUMENT}"))
+        raise ModelError(f"'{folder}' holds a Model for each of several tasks. Name one: {', '.join(names)}.")
     if missing:
         raise ModelError(f"'{folder}' must be a saved Model's folder, but has no {' and no '.join(missing)}.")
     try:

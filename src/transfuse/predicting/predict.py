@@ -5,7 +5,7 @@ Letters: N inputs, C classes or target columns.
 
 import contextlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from transfuse.core.ahead import ahead
 from transfuse.core.errors import DataError, UsageError
 from transfuse.core.nouns import AnyPreprocessing, Kind, Model
 from transfuse.core.runs import Run
-from transfuse.sources.inputs import blocks, decoded, expanded, tensor_of
+from transfuse.sources.inputs import blocks, decoded, expanded, identity, tensor_of
+from transfuse.sources.network import SharedNetwork
 
 _AHEAD = 4  # batches prepared ahead of the network
 _QUANTILES = 201  # of the confidence on the validation split that a Model keeps
@@ -68,11 +69,52 @@ def activated(
 
 def probabilities(model: Model, items: Sequence[Any], *, run: Run = Run()) -> np.ndarray:
     """What the model answers for decodable items, float64 (N, C): probabilities, or values for regression."""
-    raw_NC = logits(model.network, items, model.preprocessing, run=run)
+    return _answered(model, logits(model.network, items, model.preprocessing, run=run))
+
+
+def probabilities_of_all(
+    models: Mapping[str, Model], items: Sequence[Any], *, run: Run = Run()
+) -> dict[str, np.ndarray]:
+    """The same of several models by name; a body that some of them share sees every item once."""
+    found: dict[str, np.ndarray] = {}
+    for names in sharing_a_trunk(models):
+        if len(names) == 1:
+            found[names[0]] = probabilities(models[names[0]], items, run=run)
+            continue
+        first = models[names[0]]
+        heads = [models[name].network.get_submodule("head") for name in names]
+        network = SharedNetwork(first.network.get_submodule("body"), heads).eval()
+        raw_NC = logits(network, items, first.preprocessing, run=run)
+        widths = np.cumsum([len(models[name].classes) for name in names])
+        for name, own_NC in zip(names, np.split(raw_NC, widths[:-1], axis=1), strict=True):
+            found[name] = _answered(models[name], own_NC)
+    return {name: found[name] for name in models}
+
+
+def sharing_a_trunk(models: Mapping[str, Model]) -> list[list[str]]:
+    """Names of the models in groups that have one body, the very same module."""
+    groups: dict[int, list[str]] = {}
+    for name, model in models.items():
+        groups.setdefault(id(model.network.get_submodule("body")), []).append(name)
+    return list(groups.values())
+
+
+def _answered(model: Model, raw_NC: np.ndarray) -> np.ndarray:
     return activated(raw_NC, model.kind, temperature=model.temperature, target_scale=model.target_scale)
 
 
-def predict(model: Model, inputs: Any, *, reject: float | None = None, run: Run = Run()) -> list[dict[str, Any]]:
+def _common_preprocessing(models: Mapping[str, Model]) -> AnyPreprocessing:
+    """How inputs are prepared for all models. Raises `UsageError` for none, and for models that want them unlike."""
+    found = [model.preprocessing for model in models.values()]
+    if not found or any(identity(one) != identity(found[0]) for one in found):
+        words = "none is given" if not found else "they prepare inputs in different ways"
+        raise UsageError(f"Models that predict together must be of one source, but {words}. Ask them one by one.")
+    return found[0]
+
+
+def predict(
+    model: Model | Mapping[str, Model], inputs: Any, *, reject: float | None = None, run: Run = Run()
+) -> list[dict[str, Any]]:
     """One answer for each input, in order.
 
     For pictures `inputs` is a path, an array or a PIL picture; for texts a text or the path of a `.txt` file; or a
@@ -80,20 +122,28 @@ def predict(model: Model, inputs: Any, *, reject: float | None = None, run: Run 
     `probabilities`, or `classes` + `probabilities`, or `values`. An input that cannot be read gets `error` in words
     instead; the others are answered. `reject` (0..1) is the share of answers to inputs like those of the validation
     split that is given up, so that inputs that belong to no class are found: each answer then says whether it is
-    `rejected`.
+    `rejected`. Of several models (a mapping from task to Model) an answer has `input` and `tasks`, a mapping from task
+    to that task's answer; trunks that they share see each input once.
     """
-    least = None if reject is None else rejected_below(model, reject)
-    items = expanded(inputs, model.preprocessing)
+    single = isinstance(model, Model)
+    models = {"": model} if isinstance(model, Model) else model
+    least = {name: None if reject is None else rejected_below(one, reject) for name, one in models.items()}
+    preprocessing = _common_preprocessing(models)
+    items = expanded(inputs, preprocessing)
     readable, errors = [], {}
     for place, item in enumerate(items):
         try:
-            readable.append(decoded(item, model.preprocessing))
+            readable.append(decoded(item, preprocessing))
         except DataError as error:
             errors[place] = str(error)
-    answers_MC = iter(probabilities(model, readable, run=run))
+    outputs = probabilities_of_all(models, readable, run=run)
+    rows = (
+        {name: _answer(one, outputs[name][row], least[name]) for name, one in models.items()}
+        for row in range(len(readable))
+    )
+    answers = (row[""] if single else {"tasks": row} for row in rows)
     return [
-        {"input": _named(item, place)}
-        | ({"error": errors[place]} if place in errors else _answer(model, next(answers_MC), least))
+        {"input": _named(item, place)} | ({"error": errors[place]} if place in errors else next(answers))
         for place, item in enumerate(items)
     ]
 

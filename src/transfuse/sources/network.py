@@ -3,7 +3,7 @@
 Letters: B pictures, c channels, h w pixels, D features, C classes or target columns.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,6 +33,19 @@ class Network(nn.Module):
 
     def forward(self, x_Bchw: torch.Tensor) -> torch.Tensor:
         return self.head(self.body(x_Bchw))
+
+
+class SharedNetwork(nn.Module):
+    """One body under several heads, which all see what it makes of a batch once: (B, C of all heads side by side)."""
+
+    def __init__(self, body: nn.Module, heads: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.body = body
+        self.heads = nn.ModuleList(heads)
+
+    def forward(self, x_Bchw: torch.Tensor) -> torch.Tensor:
+        x_BD = self.body(x_Bchw)
+        return torch.cat([head(x_BD) for head in self.heads], dim=1)
 
 
 class CosineHead(nn.Module):

@@ -242,6 +242,9 @@ def _no_such(text: str) -> Exception:
             f"'{text}' is a weights file alone; say which network it is for: file:{text}@timm:NAME or"
             f" file:{text}@nets.py:function.{_guess(text)}"
         )
+    if (path / "tasks.json").is_file():
+        names = ", ".join(sorted(found.parent.name for found in path.glob("*/model.json")))
+        return ModelError(f"'{text}' holds a Model for each of several tasks. Name one: {names}.")
     if path.is_dir():
         return ModelError(f"'{text}' must be the folder of a saved Model, but has no model.json. A source is {_FORMS}.")
     if timm_networks.is_known(text):

@@ -40,6 +40,14 @@ class Batch:
     """The pass in which each is shown: the view of it that `x` holds."""
 
 
+class Shown(Protocol):
+    """What training is shown, step by step."""
+
+    def at(self, step: int) -> Batch:
+        """The batch of a step: of nothing else."""
+        ...
+
+
 class Inputs(Protocol):
     """Where examples come from: pictures, or activations cached earlier."""
 
@@ -193,23 +201,24 @@ class Batches:
             view_B=torch.from_numpy(passes_B),
         )
 
-    def ahead(self, start: int, stop: int) -> Iterator[Batch]:
-        """Batches of the steps start..stop-1, the next one prepared while the last one is used."""
-        if start >= stop:
-            return
-        with concurrent.futures.ThreadPoolExecutor(1, "batches") as pool:
-            coming = pool.submit(self.at, start)
-            for step in range(start + 1, stop + 1):
-                batch = coming.result()
-                if step < stop:
-                    coming = pool.submit(self.at, step)
-                yield batch
-
     def _order(self, number: int) -> np.ndarray:
         random = np.random.default_rng(key(self.seed, "order", number))
         order_N = random.permutation(len(self.inputs))
         lengths_N = lengths_of(self.inputs)
         return order_N if lengths_N is None else _by_length(order_N, lengths_N, self.batch_size, random)
+
+
+def ahead(shown: Shown, start: int, stop: int) -> Iterator[Batch]:
+    """Batches of the steps start..stop-1, the next one prepared while the last one is used."""
+    if start >= stop:
+        return
+    with concurrent.futures.ThreadPoolExecutor(1, "batches") as pool:
+        coming = pool.submit(shown.at, start)
+        for step in range(start + 1, stop + 1):
+            batch = coming.result()
+            if step < stop:
+                coming = pool.submit(shown.at, step)
+            yield batch
 
 
 def lengths_of(inputs: Inputs) -> np.ndarray | None:

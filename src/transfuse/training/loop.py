@@ -23,7 +23,7 @@ from transfuse.core.runs import Run
 from transfuse.sources.folding import folded
 from transfuse.training import checkpoints
 from transfuse.training.averaging import Average, copied
-from transfuse.training.batches import Batch, Batches
+from transfuse.training.batches import Batch, Shown, ahead
 from transfuse.training.options import Fit
 from transfuse.training.precision import autocast
 from transfuse.training.schedules import rate_at
@@ -72,7 +72,7 @@ class Diverged(TransfuseError):
 
 def train(
     network: nn.Module,
-    batches: Batches,
+    batches: Shown,
     *,
     objective: Objective,
     moves: Moves,
@@ -98,7 +98,7 @@ class _Loop:
     def __init__(
         self,
         network: nn.Module,
-        batches: Batches,
+        batches: Shown,
         objective: Objective,
         moves: Moves,
         validate: Validate,
@@ -125,7 +125,7 @@ class _Loop:
         reason = "steps"
         try:
             with self._folded():
-                for batch in self.batches.ahead(self.progress["step"], self.fit.steps):
+                for batch in ahead(self.batches, self.progress["step"], self.fit.steps):
                     self._step(batch)
                     self.progress["seconds"] = before + time.monotonic() - started
                     if stop := self._after_step():

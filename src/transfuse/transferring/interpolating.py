@@ -6,13 +6,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from transfuse.training.averaging import copied
-from transfuse.tuning.targets import Validation
+from transfuse.training.loop import Validate
 from transfuse.weights.interpolating import interpolate
 
 ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
 
 
-def keep_best_between(network: nn.Module, origin: Mapping[str, Tensor], validation: Validation) -> dict[str, Any]:
+def keep_best_between(network: nn.Module, origin: Mapping[str, Tensor], validation: Validate) -> dict[str, Any]:
     """Load the best θ(α) = (1−α)·θ_origin + α·θ_tuned by validation into the network; a tie keeps the tuned end.
 
     Returns the sweep: `alpha` kept and the `curve` of (alpha, score, loss).

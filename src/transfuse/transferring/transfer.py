@@ -20,6 +20,7 @@ from transfuse.sources.suiting import suited
 from transfuse.sources.tables.references import changed_lines
 from transfuse.tasks.opening import open_task, require_modality
 from transfuse.transferring.options import arranged
+from transfuse.transferring.sharing.share import share
 from transfuse.tuning.outcome import Outcome
 from transfuse.tuning.recording import as_model, described, learning_curves
 
@@ -34,12 +35,13 @@ def transfer(
     run: Run = Run(),
     command: str = "",
     **options: Any,
-) -> Model:
+) -> Model | dict[str, Model]:
     """Adapt one source to one task by one method, and measure the result on the test split, once.
 
     Args:
         source: A Source or a reference such as `timm:resnet18`.
-        data: A Task, or whatever one can be opened from.
+        data: A Task, or whatever one can be opened from; for the method `shared` a list of them, which gives a Model
+            for each by the name of its task.
         method: A name in `transferring.methods.METHODS`.
         name: Name of the model; by default made of method, source and task.
         trust_code: Allow a source that is built by the user's own function.
@@ -51,6 +53,8 @@ def transfer(
         UnknownName: A method or an option that does not exist.
         UsageError, DataError, SourceError, WeightsError: See their docstrings.
     """
+    if method == "shared":
+        return share(source, data, name=name, trust_code=trust_code, run=run, command=command, **options)
     task = data if isinstance(data, Task) else open_task(data, seed=options.get("seed", 0), run=run)
     source = find(str(source), trust_code=trust_code) if not isinstance(source, Source) else source
     model, outcome = carried_out(source, task, method=method, name=name, run=run, options=options)

@@ -15,7 +15,7 @@ from transfuse.core.errors import BudgetError, UsageError
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
 from transfuse.training.averaging import copied
-from transfuse.training.batches import Batches
+from transfuse.training.batches import Shown
 from transfuse.training.loop import Diverged, Metrics, Moves, Objective, Trained, Validate, train
 from transfuse.training.options import Fit
 
@@ -43,7 +43,7 @@ class Job:
     """A training that can be tried at several rates: everything but its length and rate."""
 
     network: nn.Module
-    batches: Batches
+    batches: Shown
     objective: Objective
     moves: Moves
     validate: Validate

@@ -7,12 +7,13 @@ from transfuse.core.nouns import Source, Task
 from transfuse.core.runs import Run
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.predicting.predict import activated
+from transfuse.probing.learnt import Learnt
 from transfuse.sources.network import Network
 from transfuse.sources.opening import open_source
 from transfuse.training.options import Fit
 from transfuse.transferring.remembering import remembered
 from transfuse.tuning.outcome import HeadShape, Outcome
-from transfuse.tuning.starting import Depths, Solver, loaded, probed, seeded_head, set_linear
+from transfuse.tuning.starting import Depths, Probed, Solver, loaded, probed, seeded_head, set_linear
 from transfuse.tuning.targets import scored, target_scale
 
 
@@ -33,15 +34,20 @@ def probe(
     the head, for `update` and `forget`; they are personal data where the examples are.
     """
     found = probed(open_source(source, seed=fit.seed), task, fit=fit, run=run, depths=depths, solver=solver)
+    return solved(found, task, remembered(found, task, fit) if remember else None)
+
+
+def solved(found: Probed, task: Task, learnt: Learnt | None = None) -> Outcome:
+    """A head that was found, under its body, as an outcome."""
     opened, head = found.opened, found.head
-    linear = seeded_head(opened.feature_size, len(task.classes), HeadShape(), fit.seed)
+    linear = seeded_head(opened.feature_size, len(task.classes), HeadShape(), 0)
     set_linear(linear, head, task)
     outputs_NC = activated(head.out_of_fold_NC, task.kind, temperature=head.temperature)
     out_of_fold = scored(task.kind, task.splits["train"].targets, outputs_NC)
     return Outcome(
         network=Network(opened.body, linear),
         builder=opened.source.builder,
-        preprocessing=source.preprocessing,
+        preprocessing=opened.source.preprocessing,
         target_scale=target_scale(task),
         facts={
             "loaded": loaded(opened),
@@ -52,7 +58,7 @@ def probe(
             "features": opened.feature_size,
             "out_of_fold": {PRIMARY[task.kind]: out_of_fold[PRIMARY[task.kind]], "loss": out_of_fold["loss"]},
         },
-        licence=source.licence,
+        licence=opened.source.licence,
         out_of_fold_NC=outputs_NC,
-        learnt=remembered(found, task, fit) if remember else None,
+        learnt=learnt,
     )

@@ -11,6 +11,7 @@ METHODS = {
     "delta": "transfuse.transferring.methods.delta:delta",
     "co_tuning": "transfuse.transferring.methods.co_tuning:co_tuning",
     "side": "transfuse.transferring.methods.side:side",
+    "shared": "transfuse.transferring.methods.shared:shared",
     "initialise": "transfuse.transferring.methods.initialise:initialise",
     "unchanged": "transfuse.transferring.methods.unchanged:unchanged",
     "trees": "transfuse.transferring.methods.trees:trees",

@@ -1,0 +1,1 @@
+"""One trunk for several tasks: what `shared` is made of."""
