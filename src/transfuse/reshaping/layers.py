@@ -64,5 +64,6 @@ def new_block(layer: tuple[str, Any], activation: str) -> dict[str, Any]:
     path, output = layer[0], first_of(layer[1])
     assert isinstance(output, Tensor)
     if output.ndim == 4:
-        return {"after": path, "what": "new", "width": output.shape[1], "kernel": 3, "activation": activation}
+        kernel = 3 if min(output.shape[2:]) > 1 else 1
+        return {"after": path, "what": "new", "width": output.shape[1], "kernel": kernel, "activation": activation}
     return {"after": path, "what": "new", "width": output.shape[-1], "kernel": 0, "activation": activation}

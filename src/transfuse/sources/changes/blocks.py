@@ -72,8 +72,12 @@ class Skipped(nn.Module):
 
 def without_store(given: Sequence[Any], named: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments without the store of keys and values of earlier tokens: the first block of a place has it."""
-    kept = tuple(None if hasattr(value, "get_seq_length") else value for value in given)
-    return kept, {name: None if hasattr(value, "get_seq_length") else value for name, value in named.items()}
+    kept = tuple(None if _is_store(value) else value for value in given)
+    return kept, {name: None if _is_store(value) else value for name, value in named.items()}
+
+
+def _is_store(value: Any) -> bool:
+    return hasattr(type(value), "get_seq_length")  # of the type: the stand-ins of tracing have every attribute
 
 
 def first_of(output: Any) -> Any:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transfuse.core import tables
 from transfuse.core.errors import SourceError, UsageError, WeightsError
 from transfuse.core.nouns import Source
+from transfuse.sources.changes.blocks import Chain, Skipped
 from transfuse.weights import gate, matching
 from transfuse.weights.matching import Match
 
@@ -54,7 +55,12 @@ class TextBody(nn.Module):
         return tuple(nn.functional.normalize(p) if one else p for p, one in zip(pooled, unit, strict=True))
 
     def layer_names(self) -> tuple[str, ...]:
-        """`embeddings`, `layer1`, ... without the last layer, which is `final`."""
+        """`embeddings`, `layer1`, ... without the last layer, which is `final`; none once layers were put in or out.
+
+        transformers counts layers by their class, so that its hidden states are then others than the configuration's.
+        """
+        if any(isinstance(module, Chain | Skipped) for module in self.net.modules()):
+            return ()
         config: Any = self.net.config
         return ("embeddings", *(f"layer{number}" for number in range(1, _count(config))))
 
