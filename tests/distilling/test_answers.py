@@ -11,7 +11,7 @@ from transfuse.core.errors import WeightsError
 from transfuse.core.nouns import Model, Preprocessing, Source, Task
 from transfuse.core.runs import Run
 from transfuse.distilling.answers import Asked, kept, live
-from transfuse.distilling.teachers import opened_teacher
+from transfuse.distilling.teachers import opened_teachers
 from transfuse.distilling.views import Cycled, SideBySide, inputs_for
 from transfuse.sources import cache
 from transfuse.tasks.images.augmenting import STANDARD
@@ -20,13 +20,14 @@ from transfuse.training.options import Fit
 
 
 def asked_of(teacher: Model, task: Task, seed: int = 0) -> Asked:
-    opened = opened_teacher(teacher, task)
-    inputs = inputs_for(task.splits["train"], opened.preprocessing, STANDARD, seed)
-    return Asked(teacher=opened, task=task, inputs=inputs, augmentation=STANDARD, fit=Fit(seed=seed))
+    (opened,) = opened_teachers(teacher, task, {})
+    train = task.splits["train"]
+    inputs = inputs_for(train, opened.preprocessing, STANDARD, seed)
+    return Asked(teacher=opened, examples=train, inputs=inputs, augmentation=STANDARD, fit=Fit(seed=seed))
 
 
 def batches(asked: Asked, views: int) -> Batches:
-    targets = torch.from_numpy(asked.task.splits["train"].targets)
+    targets = torch.from_numpy(asked.examples.targets)
     weights_N = np.ones(len(targets), np.float32)
     return Batches(inputs=Cycled(asked.inputs, views), targets=targets, weights_N=weights_N, batch_size=9, seed=0)
 
