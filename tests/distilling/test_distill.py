@@ -180,7 +180,7 @@ def test_a_killed_distillation_ends_with_the_same_weights(
 
 
 def test_what_cannot_be_distilled_is_refused(teacher: Model, student: Source, tasks, task: Task):
-    with pytest.raises(UsageError, match="regression image, but '.*' is single-label image"):
+    with pytest.raises(UsageError, match=r"regression image, but '.*' is single-label image"):
         tr.distill(teacher, student, tasks["regression"])
     with pytest.raises(DataError, match="at least two classes"):
         tr.distill(teacher, student, replace(task, classes=("red",)))

@@ -15,7 +15,7 @@ from transfuse.distilling.opening import Asking, options_from, planned
 from transfuse.distilling.preparing import Plan
 from transfuse.distilling.repeating import Taught, alone_of, taught
 from transfuse.distilling.report import evidence
-from transfuse.distilling.sums import MUTUAL, parsed
+from transfuse.distilling.sums import parsed
 from transfuse.distilling.teachers import AnyTeacher
 from transfuse.predicting.predict import confidences_of, probabilities
 from transfuse.tuning.recording import as_model, described
@@ -64,7 +64,7 @@ def distill(
     """
     started = time.monotonic()
     fit, teaching = options_from(options)
-    wanted = parsed(method or (MUTUAL if teaching.mutual else "kd"))
+    wanted = parsed(method) if method else None
     if views < 0:
         raise UsageError(f"`views` must be at least 0, but is {views}.")
     asking = Asking(teacher=teacher, student=student, data=data, teaching=teaching, fit=fit, trust_code=trust_code)

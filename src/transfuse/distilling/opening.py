@@ -15,7 +15,7 @@ from transfuse.core.tables import unknown
 from transfuse.distilling.labels import read_map
 from transfuse.distilling.pairs import paired
 from transfuse.distilling.preparing import Plan
-from transfuse.distilling.sums import Sum, require_losses
+from transfuse.distilling.sums import Sum, require_losses, usual
 from transfuse.distilling.teachers import AnyTeacher, Teacher, as_teacher, opened_model, opened_teachers
 from transfuse.distilling.teaching import Teaching
 from transfuse.distilling.unlabelled import task_of, unlabelled, with_targets
@@ -45,9 +45,10 @@ class Asking:
         return list(self.teacher) if isinstance(self.teacher, list | tuple) else [self.teacher]  # type: ignore
 
 
-def planned(asking: Asking, wanted: Sum, views: int, taps: Mapping[str, str], scratch: bool, run: Run) -> Plan:
+def planned(asking: Asking, given: Sum | None, views: int, taps: Mapping[str, str], scratch: bool, run: Run) -> Plan:
     """Everything opened and checked. Raises the errors of what it opens."""
     task, teachers = _task_and_teachers(asking, run)
+    wanted = given or usual(task.kind, bool(asking.teaching.mutual))
     require_losses(wanted, task.kind)
     source = asking.student if isinstance(asking.student, Source) else find(
         str(asking.student), trust_code=asking.trust_code

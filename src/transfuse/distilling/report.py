@@ -136,8 +136,8 @@ def _examples(plan: Plan) -> list[str]:
             f"{len(plan.extra)} examples without labels beside {len(plan.task.splits['train'])} with them; these the"
             " teacher alone taught."
         )
-    if len(plan.teachers) > 1 or plan.teaching.teacher_weights != "equal":
-        how = plan.teaching.teacher_weights
+    how = plan.teaching.teacher_weights
+    if len(plan.teachers) > 1 or not isinstance(how, str) or how != "equal":
         told = how if isinstance(how, str) else "as given, example by example"
         lines.append(f"Weights of the {len(plan.teachers)} teacher(s): {told}.")
     return lines

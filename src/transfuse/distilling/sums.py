@@ -18,8 +18,6 @@ from transfuse.core.tables import chosen, resolve, unknown
 from transfuse.distilling.losses.table import LOSSES, PUBLISHED, loss_of
 
 LABELS = "labels"
-MUTUAL = "labels + 1.1111111111111112*kd(temperature=1)"
-"""What students that learn together minimise (`mutual`): both with weight 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +64,14 @@ def parsed(text: str) -> Sum:
     if not terms:
         raise _wrong(text)
     return Sum(labels=sum(labels) if labels else PUBLISHED[terms[0].name].labels, terms=tuple(terms))
+
+
+def usual(kind: Kind, mutual: bool) -> Sum:
+    """What is minimised unless the user says: `kd`; by students that learn together both parts with weight 1."""
+    if not mutual:
+        return parsed("kd")
+    options = {} if kind == "regression" else {"temperature": 1.0}
+    return Sum(labels=1.0, terms=(Term(name="kd", weight=1.0, options=options),))
 
 
 def require_losses(wanted: Sum, kind: Kind) -> None:

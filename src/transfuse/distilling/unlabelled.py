@@ -30,11 +30,12 @@ def unlabelled(data: Any, task: Task, preprocessing: AnyPreprocessing) -> tuple[
     items, names, warnings = found(data, preprocessing, task)
     digests = digests_of(items, preprocessing)
     held = {digest for part, examples in task.splits.items() if part != "train" for digest in examples.digests}
-    seen: set[str] = set(task.splits["train"].digests)
+    seen = held | set(task.splits["train"].digests)
     places: list[int] = []
     copies: list[int] = []
     for place, digest in enumerate(digests):
-        (copies if digest in held or digest in seen else places).append(place)
+        copy = digest in (held if task.modality == "table" else seen)  # two people may fill in the same row
+        (copies if copy else places).append(place)
         seen.add(digest)
     if copies:
         warnings = (
