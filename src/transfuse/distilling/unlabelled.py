@@ -16,6 +16,7 @@ import numpy as np
 
 from transfuse.core.errors import DataError
 from transfuse.core.nouns import AnyPreprocessing, DataWarning, Examples, Task
+from transfuse.core.provenance import plain
 from transfuse.sources.inputs import decoded, digests_of, expanded
 from transfuse.tasks.assembling import task_digest
 from transfuse.tasks.splitting import split
@@ -114,7 +115,8 @@ def task_of(data: Any, like: Task, preprocessing: AnyPreprocessing, seed: int) -
     for number, part in enumerate(("train", "valid", "test")):
         mine = [place for place, where in zip(places, parts, strict=True) if where == number]
         splits[part] = _examples(items, digests, names, mine, np.zeros((len(mine), *shape), kind))
-    return with_targets(replace(like, splits=splits, seed=seed, warnings=warnings), {})
+    said = {"columns": plain(preprocessing)} if like.modality == "table" else {}
+    return with_targets(replace(like, splits=splits, seed=seed, warnings=warnings, description=said), {})
 
 
 def with_targets(task: Task, targets: dict[str, np.ndarray]) -> Task:
