@@ -6,8 +6,8 @@ with the next view, and the answers of another teacher are never taken. Logits o
 kept less their largest, which changes no softmax and is finest near the top. Of very many classes the largest alone can
 be kept (`top`), as log-probabilities; the others then share the rest alike, which is sound at temperature 1 only.
 
-`auto` computes in bfloat16 where the processor does so natively, unless a first batch, compared with float32, moves a
-probability (a standardised value) by more than `_SAFE`.
+`auto` computes in bfloat16 where the processor does so natively (twice as fast here), unless a first batch, compared
+with float32, moves its probabilities (or standardised values) by more than `_SAFE`.
 
 Letters: N examples, B examples of a batch, S classes that the teacher knows, K views, P of the largest.
 """
@@ -40,7 +40,7 @@ Answers = Callable[[Batch], Tensor]
 _BATCH = 64
 _LARGEST = 65504.0  # of float16
 _SAFE = 0.02
-"""0..1: largest change of a probability by bfloat16 that is taken (see LOG.md)."""
+"""Relative change of the answers to a batch by bfloat16, in the Euclidean norm, that is taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +85,16 @@ def kept(asked: Asked, views: int, run: Run) -> Answers:
         return torch.from_numpy(found_BS).to(batch.x.device)
 
     return answers
+
+
+def computed_in(asked: Asked) -> str:
+    """In which numbers the kept answers were computed, in words; empty where nothing but float32 was possible."""
+    index_N = np.arange(min(len(asked.examples), getattr(asked.teacher.model.network, "block", len(asked.examples))))
+    found = cache.opened(cache.path_of(cache.default_folder(), _identity(asked, 0, index_N, "float16")))
+    if found is None or found[1].get("deviation") is None:
+        return ""
+    description = found[1]
+    return f"{description['computed in']} (bfloat16 moves the answers by {description['deviation']:.1%})"
 
 
 Rows = Callable[[np.ndarray], np.ndarray]
@@ -147,7 +157,7 @@ def _identity(asked: Asked, view: int, index_N: np.ndarray, kind: str) -> dict[s
 def _computed(
     asked: Asked, view: int, index_N: np.ndarray, out: Sequence[np.ndarray], tell: Callable[[int], None]
 ) -> tuple[str, float | None]:
-    """Fill the arrays; the number format that was computed in, and how far it moves an answer from float32."""
+    """Fill the arrays; the number format that was computed in, and how far it moves the answers from float32."""
     network = asked.teacher.network.eval()
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     lengths_N = lengths_of(asked.inputs)
@@ -188,7 +198,7 @@ def spread_rest(largest_BP: np.ndarray, places_BP: np.ndarray, classes: int) -> 
 
 
 def safe_precision(asked: Asked, view: int, index_B: np.ndarray, device: torch.device) -> tuple[str, float | None]:
-    """The number format of an extraction, and the largest change of an answer that it makes on these examples."""
+    """The number format of an extraction, and how far bfloat16 moves the answers to these examples."""
     wanted = asked.fit.precision
     if asked.teacher.size == 0 or wanted == "float32" or (wanted == "auto" and not has_native_bfloat16(device)):
         return "float32", None
@@ -197,7 +207,7 @@ def safe_precision(asked: Asked, view: int, index_B: np.ndarray, device: torch.d
     for precision in ("bfloat16", "float32"):
         with torch.no_grad(), autocast(device, precision):
             found.append(_shown(asked.teacher.network(x).float(), asked.teacher.kind))
-    deviation = float((found[0] - found[1]).abs().max())
+    deviation = float((found[0] - found[1]).norm() / found[1].norm().clamp(min=1e-30))
     safe = wanted == "bfloat16" or (math.isfinite(deviation) and deviation <= _SAFE)
     return ("bfloat16" if safe else "float32"), deviation
 

@@ -163,6 +163,8 @@ def _label_free(asking: Asking, run: Run) -> tuple[Task, tuple[Teacher, ...]]:
     teaching = asking.teaching
     if teaching.unlabelled is None or not asking.teachers:
         raise UsageError("`data` must be labelled examples, unless `unlabelled` ones are given with a teacher.")
+    if teaching.teacher_data is not None:
+        raise UsageError("`teacher_data` must go with labelled `data`: its partners are found by their examples.")
     first = asking.teachers[0]
     model = opened_model(first, _nothing(teaching), bool(teaching.label_map), asking.trust_code)
     names = dict.fromkeys(teaching.label_map.get(name, name) for name in model.classes)

@@ -44,12 +44,10 @@ class Taught:
 
 def taught(plan: Plan, run: Run) -> Taught:
     """The student under each seed; the best of them."""
-    everyone = []
-    for place in range(plan.teaching.seeds):
+    count, everyone = plan.teaching.seeds, list[Taught]()
+    for place in range(count):
         own = replace(plan, fit=replace(plan.fit, seed=plan.fit.seed + place))
-        part = run if place == 0 else run.part(f"seed-{own.fit.seed}")
-        if run.deadline is not None:
-            part = replace(part, deadline=run.part("", run.remaining() / (plan.teaching.seeds - place)).deadline)
+        part = run if count == 1 else run.part(f"seed-{own.fit.seed}", _share(run, count - place))
         try:
             everyone.append(_once(own, part))
         except BudgetError:
@@ -76,20 +74,27 @@ def _generations(plan: Plan, run: Run) -> Taught:
     count = plan.teaching.generations + 1
     born: list[Taught] = []
     for number in range(count):
-        share = run.remaining() / (count - number) if run.deadline is not None else None
-        part = run.part(f"generation-{number}", share)
+        part = run.part(f"generation-{number}", _share(run, count - number))
         if not born:
             born.append(Taught(plan=plan, outcome=_told(alone(plan, steps, part), "labels alone")))
             continue
         teacher = as_teacher(_as_model(born[-1], number - 1), plan.task, {})
         fit = replace(plan.fit, seed=plan.fit.seed + 1000 * number, steps=steps)
         own = replace(plan, teachers=(teacher,), fit=fit)
-        born.append(Taught(plan=own, outcome=distilled(own, part)))
+        try:
+            born.append(Taught(plan=own, outcome=distilled(own, part)))
+        except BudgetError:
+            break
         if born[-1].outcome.interrupted:
             break
     rows = tuple({"generation": n, **one.outcome.facts["validation"]} for n, one in enumerate(born))
     best = max(range(len(born)), key=lambda n: (born[n].score, -n))
     return replace(born[best], generations=rows)
+
+
+def _share(run: Run, left: int) -> float | None:
+    """Seconds for the next of so many trainings."""
+    return run.remaining() / left if run.deadline is not None else None
 
 
 def _told(outcome: Outcome, sum_: str) -> Outcome:

@@ -125,7 +125,8 @@ def _asked(outcome: Outcome, plan: Plan) -> str:
         return "its answers about the other half of every pair were kept"
     views = outcome.facts["views"]
     kept = f"its {plan.teaching.top} largest answers" if plan.teaching.top else "its answers"
-    return f"{kept} about {views} view(s) of every example were kept" if views else "asked live"
+    computed = f", computed in {found}" if (found := outcome.facts.get("computed_in")) else ""
+    return f"{kept} about {views} view(s) of every example were kept{computed}" if views else "asked live"
 
 
 def _examples(plan: Plan) -> list[str]:

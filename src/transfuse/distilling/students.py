@@ -16,6 +16,7 @@ import numpy as np
 from transfuse.core.digests import of_bytes, of_value
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
+from transfuse.distilling.answers import computed_in
 from transfuse.distilling.lessons import Owed, Pupil
 from transfuse.distilling.preparing import Plan, answers_of, cycled, lessons_of, prepared
 from transfuse.distilling.reusing import reused, reuses
@@ -67,6 +68,7 @@ def distilled(plan: Plan, run: Run) -> Outcome:
         **found["facts"],
         "sum": str(plan.wanted),
         "views": views,
+        "computed_in": "; ".join(filter(None, map(computed_in, ready.asked))) if views else "",
         "copied": [path for lesson in lessons for path in lesson.looking.copied],
         "pairs": [
             {"teacher_name": plan.teachers[lesson.members[0]].name, **plain(pair)}
