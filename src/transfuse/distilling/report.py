@@ -91,7 +91,7 @@ def facts(outcome: Outcome, plan: Plan, models: dict[str, Model]) -> list[str]:
     """How it was done."""
     facts, count = outcome.facts, _size(models[DISTILLED])
     whole = sum(teacher.size for teacher in plan.teachers)
-    fewer = f", {whole / max(count, 1):.1f} times fewer than its teacher's {whole:,}" if whole else ""
+    fewer = f", {whole / max(count, 1):.1f} times fewer than its teacher's {whole:,}" if whole > count else ""
     lines = [
         f"Classes of '{teacher.name}': {teacher.matched.told}."
         for teacher in plan.teachers

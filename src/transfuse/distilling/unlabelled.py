@@ -63,7 +63,10 @@ def found(
     if task is not None and task.modality == "table":
         items: Sequence[Any] = list(unlabelled_rows(data, task)[0])
         return list(items), [f"row {place}" for place in range(len(items))], ()
-    items = expanded(Path(data).expanduser() if isinstance(data, str | Path) else data, preprocessing)
+    try:
+        items = expanded(Path(data).expanduser() if isinstance(data, str | Path) else data, preprocessing)
+    except DataError as problem:
+        raise DataError(f"'{data}' must hold examples without labels, but: {problem}") from None
     names = [str(item) if isinstance(item, Path) else f"example {place}" for place, item in enumerate(items)]
     readable, broken = [], []
     for place, item in enumerate(items):
