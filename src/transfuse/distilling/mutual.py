@@ -21,7 +21,7 @@ from transfuse.core.nouns import Kind, Model, Step
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
 from transfuse.distilling.preparing import Plan, prepared
-from transfuse.distilling.students import as_outcome, facts_of, moving, started
+from transfuse.distilling.students import as_outcome, facts_of, keep, moving, resumed, started
 from transfuse.distilling.terms import INNER, POOLED, Seen, Sizes, Terms, needs
 from transfuse.sources.ensembles import ensemble
 from transfuse.sources.network import Network
@@ -69,9 +69,13 @@ def mutual(plan: Plan, run: Run) -> Outcome:
     peers = Peers(students, terms, plan.task.kind)
     moves = _moves(plan, peers)
     identity = {"student": plan.student.digest, "sum": str(plan.wanted), "mutual": count, "scratch": plan.random}
-    objective = _objective(plan, bench)
-    tuned = tune(peers, bench, moves=moves, fit=plan.fit, run=run, objective=objective, identity=identity)
-    found = facts_of(tuned)
+    whole = {**identity, "task": plan.task.digest, "moves": plain(moves), "fit": plain(plan.fit)}
+    found = resumed(peers, whole, run)
+    if found is None:
+        objective = _objective(plan, bench)
+        tuned = tune(peers, bench, moves=moves, fit=plan.fit, run=run, objective=objective, identity=identity)
+        found = facts_of(tuned)
+        keep(peers, found, whole, run)
     scores = [bench.validation(student)["score"] for student in students]
     best = max(range(count), key=scores.__getitem__)
     known = {**found["facts"], "peers": scores, "kept": "all" if plan.teaching.together else best}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from transfuse.core.digests import of_bytes, of_value
 from transfuse.core.provenance import plain
@@ -58,12 +59,12 @@ def distilled(plan: Plan, run: Run) -> Outcome:
         if reuses(plan.wanted):
             moves = without_head(moves)
         identity = {**_identity(plan, views), "moves": plain(moves), "fit": plain(fit)}
-        found = _resumed(student, identity, run)
+        found = resumed(student, identity, run)
         if found is None:
             objective = owed.objective()
             tuned = tune(pupil, bench, moves=moves, fit=fit, run=run, objective=objective, identity=identity)
             found = facts_of(tuned)
-            _keep(student, found, identity, run)
+            keep(student, found, identity, run)
     known = {
         **found["facts"],
         "sum": str(plan.wanted),
@@ -86,10 +87,10 @@ def alone(plan: Plan, steps: int, run: Run) -> Outcome:
     moves = moving(plan, student, "body.")
     identity = {"student": plan.student.digest, "method": "alone", "scratch": plan.random}
     whole = {**identity, "task": plan.task.digest, "moves": plain(moves), "fit": plain(fit)}
-    found = _resumed(student, whole, run)
+    found = resumed(student, whole, run)
     if found is None:
         found = facts_of(tune(student, bench, moves=moves, fit=fit, run=run, identity=identity))
-        _keep(student, found, whole, run)
+        keep(student, found, whole, run)
     return as_outcome(plan, student, found)
 
 
@@ -147,14 +148,15 @@ def _identity(plan: Plan, views: int) -> dict[str, Any]:
     }
 
 
-def _keep(student: Network, found: Mapping[str, Any], identity: Mapping[str, Any], run: Run) -> None:
+def keep(student: nn.Module, found: Mapping[str, Any], identity: Mapping[str, Any], run: Run) -> None:
+    """Beside the checkpoints, what a training that has ended found."""
     if run.checkpoints and found["facts"]["stopped_by"] not in ("interrupt", "time"):
         metadata = {"fingerprint": of_value(identity), "found": json.dumps(plain(found))}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()}
         write_tensors(run.checkpoints / _DONE, tensors, metadata)
 
 
-def _resumed(student: Network, identity: Mapping[str, Any], run: Run) -> dict[str, Any] | None:
+def resumed(student: nn.Module, identity: Mapping[str, Any], run: Run) -> dict[str, Any] | None:
     """What an ended training of exactly this found; its weights are loaded."""
     path = run.checkpoints / _DONE if run.checkpoints else Path()
     if not run.checkpoints or not path.exists():
