@@ -76,3 +76,47 @@ def test_a_misspelt_teacher_is_told_before_the_data_are_read(photos: Path, tmp_p
     with pytest.raises(SystemExit):
         main(["distill", "techer", STUDENT, str(tmp_path / "no data"), "--out", str(tmp_path / "out"), "--quiet"])
     assert "There is no source 'techer'" in capsys.readouterr().err
+
+
+def test_classes_are_mapped_and_seeds_counted_on_the_command_line(teacher: Path, photos: Path, tmp_path: Path, capsys):
+    (tmp_path / "map.csv").write_text("teacher,task\neel,eel\n")
+    shape = ["--size", "24", "--steps", "3", "--rate", "0.001", "--no-compare", "--seeds", "2"]
+    more = ["--label-map", str(tmp_path / "map.csv"), "--label-map", "dog=", "--teacher-weights", "confidence"]
+    out = str(tmp_path / "student")
+    main(["distill", str(teacher), STUDENT, str(photos), *shape, *more, "--out", out, "--format", "json", "--quiet"])
+    told = " ".join(json.loads(capsys.readouterr().out)["summary"])
+    assert "2 of 3 classes; it does not know dog" in told
+    assert "over 2 seeds" in told
+
+
+def test_without_labels_and_without_a_teacher(teacher: Path, photos: Path, tmp_path: Path, capsys):
+    shape = ["--size", "24", "--steps", "3", "--rate", "0.001", "--no-compare", "--format", "json", "--quiet"]
+    free = tmp_path / "free"
+    main(["distill", str(teacher), STUDENT, "--unlabelled", str(photos), *shape, "--out", str(free)])
+    told = json.loads(capsys.readouterr().out)
+    assert "agreement with the teacher" in str(told["warnings"])
+    peers = ["--mutual", "2", "--together"]
+    main(["distill", "self", STUDENT, str(photos), *shape, *peers, "--out", str(tmp_path / "peers")])
+    assert "learnt together" in " ".join(json.loads(capsys.readouterr().out)["summary"])
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--label-map", "eel"], "TEACHER=TASK"),
+        (["--label-map", "ele=cat"], "Did you mean 'eel'"),
+        (["--label-map", "eel=cta"], "Did you mean 'cat'"),
+        (["--unlabelled", "nowhere"], "there is no 'nowhere'"),
+        (["--teacher-data", "nowhere"], "there is no 'nowhere'"),
+        (["--generations", "2"], "with the teacher 'self'"),
+        (["--top", "2"], "losses at temperature 1"),
+        (["--teacher-weights", "right"], "No kind of teacher weights is called 'right'"),
+        (["--teacher", "http://127.0.0.1:9/models/net"], "http://HOST:8000/v2/models/NAME"),
+    ],
+)
+def test_mistakes_of_teaching_are_one_message(more, words, teacher: Path, photos: Path, tmp_path: Path, capsys):
+    shape = ["--size", "24", "--steps", "3", "--out", str(tmp_path / "out"), "--quiet"]
+    with pytest.raises(SystemExit) as ending:
+        main(["distill", str(teacher), STUDENT, str(photos), *shape, *more])
+    assert ending.value.code in (1, 2)
+    assert words in capsys.readouterr().err

@@ -6,12 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.distilling.conftest import QUICK
 
-from transfuse.core.errors import WeightsError
+import transfuse as tr
+from transfuse.core.errors import UsageError, WeightsError
 from transfuse.core.nouns import Model, Preprocessing, Source, Task
 from transfuse.core.runs import Run
-from transfuse.distilling.answers import Asked, kept, live
-from transfuse.distilling.teachers import opened_teacher
+from transfuse.distilling.answers import Asked, kept, live, safe_precision
+from transfuse.distilling.teachers import opened_teachers
 from transfuse.distilling.views import Cycled, SideBySide, inputs_for
 from transfuse.sources import cache
 from transfuse.tasks.images.augmenting import STANDARD
@@ -20,13 +22,14 @@ from transfuse.training.options import Fit
 
 
 def asked_of(teacher: Model, task: Task, seed: int = 0) -> Asked:
-    opened = opened_teacher(teacher, task)
-    inputs = inputs_for(task.splits["train"], opened.preprocessing, STANDARD, seed)
-    return Asked(teacher=opened, task=task, inputs=inputs, augmentation=STANDARD, fit=Fit(seed=seed))
+    (opened,) = opened_teachers(teacher, task, {})
+    train = task.splits["train"]
+    inputs = inputs_for(train, opened.preprocessing, STANDARD, seed)
+    return Asked(teacher=opened, examples=train, inputs=inputs, augmentation=STANDARD, fit=Fit(seed=seed))
 
 
 def batches(asked: Asked, views: int) -> Batches:
-    targets = torch.from_numpy(asked.task.splits["train"].targets)
+    targets = torch.from_numpy(asked.examples.targets)
     weights_N = np.ones(len(targets), np.float32)
     return Batches(inputs=Cycled(asked.inputs, views), targets=targets, weights_N=weights_N, batch_size=9, seed=0)
 
@@ -133,3 +136,55 @@ def test_an_ensemble_of_two_sizes_sees_views_too(small: Source, task: Task):
     found = inputs.take(index_B, 1)
     assert found.shape == (4, 3 * 32 * 32 + 3 * 16 * 16)
     assert not torch.equal(found, inputs.take(index_B, 2))
+
+
+@pytest.mark.usefixtures("own_folder")
+def test_the_largest_answers_keep_their_probability_and_the_rest_share_what_is_left(teacher: Model, task: Task):
+    asked = replace(asked_of(teacher, task), top=2)
+    batch = batches(asked, 1).at(0)
+    p_BC = live(asked, same=True)(batch).double().softmax(1)
+    for _ in range(2):  # computed, then read
+        kept_BC = kept(asked, 1, Run())(batch).double().exp()
+        torch.testing.assert_close(kept_BC.sum(1), torch.ones(9, dtype=torch.float64), rtol=1e-2, atol=1e-3)
+        places_BC = p_BC.topk(2, 1).indices
+        torch.testing.assert_close(kept_BC.gather(1, places_BC), p_BC.gather(1, places_BC), rtol=1e-2, atol=1e-3)
+    kinds = {np.load(entry.path, mmap_mode="r").dtype for entry in cache.entries() if "view" in str(entry.description)}
+    assert kinds == {np.dtype("float16"), np.dtype("int32")}
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "words"),
+    [
+        ("kd", {"top": 2}, "losses at temperature 1"),
+        ("logit_std(temperature=1)", {"top": 2}, "losses at temperature 1"),
+        ("kd(temperature=1)", {"top": 3}, "below the 3 classes"),
+        ("kd(temperature=1)", {"top": 2, "views": 0}, "kept answers"),
+        ("kd(temperature=1) + at", {"top": 2}, "losses at temperature 1"),
+    ],
+)
+def test_the_largest_answers_alone_are_refused_where_they_teach_wrong(method, options, words, teacher, student, task):
+    with pytest.raises(UsageError, match=words):
+        tr.distill(teacher, student, task, method=method, compare=False, **QUICK, **options)
+
+
+def test_the_largest_answers_train_a_student(teacher: Model, student: Source, task: Task):
+    model = tr.distill(teacher, student, task, method="kd(temperature=1)", top=2, compare=False, **QUICK)
+    assert any("its 2 largest answers" in line for line in model.report.summary)
+
+
+@pytest.mark.usefixtures("own_folder")
+def test_bfloat16_is_taken_where_it_is_safe_and_there(teacher: Model, task: Task, monkeypatch):
+    asked = asked_of(teacher, task)
+    here = torch.device("cpu")
+    index_B = np.arange(8)
+    assert safe_precision(asked, 0, index_B, here) == ("float32", None)  # the tests' processor has none
+    monkeypatch.setattr("transfuse.distilling.answers.has_native_bfloat16", lambda device: True)
+    precision, deviation = safe_precision(asked, 0, index_B, here)
+    assert precision == ("bfloat16" if deviation <= 0.02 else "float32")
+    assert deviation > 0
+    monkeypatch.setattr("transfuse.distilling.answers._SAFE", deviation / 2)
+    assert safe_precision(asked, 0, index_B, here) == ("float32", deviation)
+    monkeypatch.setattr("transfuse.distilling.answers._SAFE", 1.0)
+    assert safe_precision(asked, 0, index_B, here) == ("bfloat16", deviation)
+    kept(asked, 1, Run())
+    assert [e.description["computed in"] for e in cache.entries()] == ["bfloat16"]

@@ -96,8 +96,21 @@ def test_several_teachers_and_a_saved_one(teacher: Model, small: Source, student
     other = tr.transfer(small, task, method="probe")
     model = tr.distill([teacher.save(tmp_path / "t"), other], student, task, trust_code=True, compare=False, **QUICK)
     assert [parent.verb for parent in model.provenance.inputs] == ["source", "transfer", "transfer", "task"]
-    with pytest.raises(UsageError, match="one teacher"):
-        tr.distill([teacher, other], student, task, method="kd + at", compare=False, **QUICK)
+    p_NC = (probabilities(teacher, task.splits["test"].items) + probabilities(other, task.splits["test"].items)) / 2
+    right = float((p_NC.argmax(1) == task.splits["test"].targets).mean())
+    assert model.report.rows[0]["accuracy"]["value"] == pytest.approx(right)
+    with pytest.raises(UsageError, match="`simkd` must have one teacher"):
+        tr.distill([teacher, other], student, task, method="simkd", compare=False, **QUICK)
+
+
+def test_inner_layers_of_several_teachers_are_paired_one_by_one(teacher: Model, small: Source, student: Source, task):
+    other = tr.transfer(small, task, method="probe")
+    model = tr.distill([teacher, other], student, task, method="kd + at", compare=False, **QUICK)
+    told = [line for line in model.report.summary if line.startswith("Layers of")]
+    assert [name for name in (teacher.name, other.name) if any(f"Layers of {name} " in line for line in told)] == [
+        teacher.name,
+        other.name,
+    ]
 
 
 def test_the_user_s_taps_and_their_similarity_are_told(teacher: Model, student: Source, task: Task):
@@ -167,7 +180,7 @@ def test_a_killed_distillation_ends_with_the_same_weights(
 
 
 def test_what_cannot_be_distilled_is_refused(teacher: Model, student: Source, tasks, task: Task):
-    with pytest.raises(UsageError, match="single-label"):
+    with pytest.raises(UsageError, match=r"regression image, but '.*' is single-label image"):
         tr.distill(teacher, student, tasks["regression"])
     with pytest.raises(DataError, match="at least two classes"):
         tr.distill(teacher, student, replace(task, classes=("red",)))

@@ -12,7 +12,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -151,11 +151,14 @@ _OTHER_NAMES = {"target": "stop_at"}
 """Fields whose own name is taken on the command line: `--target` is a column."""
 
 
-def options_of_dataclass(kind: type) -> Decorator:
-    """One command-line option for each field of a dataclass, helped by the field's docstring; None when not given."""
+def options_of_dataclass(kind: type, without: Sequence[str] = ()) -> Decorator:
+    """One command-line option for each field of a dataclass, helped by the field's docstring; None when not given.
+
+    `without` are fields that the command asks for in a way of its own.
+    """
     documents = _field_documents(kind)
     decorators = []
-    for field in dataclasses.fields(kind):
+    for field in (field for field in dataclasses.fields(kind) if field.name not in without):
         name = "--" + _OTHER_NAMES.get(field.name, field.name).replace("_", "-")
         help_text = f"{documents.get(field.name, '')} [default: {field.default}]".strip()
         decorators.append(click.option(name, type=_click_type(field), default=None, help=help_text))

@@ -44,14 +44,14 @@ def observed(
 
     `taps` are the user's pairs of module paths. Raises `UnknownName`, `UsageError`.
     """
-    sizes = Sizes(classes=len(asked.task.classes), examples=len(inputs))
+    sizes = Sizes(classes=len(asked.teacher.matched.known), examples=len(inputs))
     if not seeing & (INNER | POOLED):
         yield Observed(sizes=sizes)
         return
     if asked.teacher.body is None:
         raise UsageError(
-            "Losses on inner layers must have one teacher whose classes stand in the task's order, but several, or one"
-            " in another order, answer as one. Use losses on answers, such as kd, dkd or dist."
+            f"Losses on inner layers must have teachers whose layers can be read, but '{asked.teacher.name}' gives"
+            " answers alone. Use losses on answers, such as kd, dkd or dist."
         )
     pairs = _pairs(student.body, asked.teacher.body, inputs, asked.inputs, taps) if seeing & INNER else ()
     outputs = [OUTPUT] if seeing & POOLED else []

@@ -4,7 +4,7 @@ Letters: B examples, c channels, h w places.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,15 +47,18 @@ def reuses(wanted: Sum) -> bool:
 
 
 def reused(
-    student: Network, builder: Mapping[str, Any], asked: Asked, inputs: Inputs, wanted: Sum, taps: Mapping[str, str]
-) -> Reused:
+    student: Network, builder: Mapping[str, Any], several: Sequence[Asked], inputs: Inputs, wanted: Sum,
+    taps: Mapping[str, str],
+) -> Reused:  # fmt: skip
     """The student's body with a new projector and the teacher's head.
 
     Raises `UsageError` when the teacher's answers are not those of a linear head on the mean of its last map.
     """
+    asked = several[0]
     body_t = asked.teacher.body
-    head = asked.teacher.network.get_submodule("head") if body_t is not None else None
-    if body_t is None or not isinstance(head, nn.Linear):
+    head = asked.teacher.model.network.get_submodule("head") if body_t is not None else None
+    same = asked.teacher.network is asked.teacher.model.network and len(several) == 1
+    if body_t is None or not same or not isinstance(head, nn.Linear):
         raise UsageError("`simkd` must have one teacher with a linear head, whose classes stand in the task's order.")
     depths_s, depths_t = (
         list(taps) or cuts_in(student.body, inputs),

@@ -1,133 +1,105 @@
-"""The trainings behind a distillation: the student under its teacher, and the same student alone for as many steps.
+"""The trainings behind a distillation: the student under its teachers, and the same student alone for as many steps.
 
 A training that has ended is kept beside the checkpoints, so that a killed run takes up the one in which it was killed.
 """
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transfuse.core.digests import of_value
-from transfuse.core.nouns import Source, Task
+import numpy as np
+from torch import nn
+
+from transfuse.core.digests import of_bytes, of_value
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
-from transfuse.distilling.answers import Answers, Asked, kept, live
-from transfuse.distilling.observing import observed
-from transfuse.distilling.pupils import Pupil, owed
+from transfuse.distilling.answers import computed_in
+from transfuse.distilling.lessons import Owed, Pupil
+from transfuse.distilling.preparing import Plan, answers_of, cycled, lessons_of, prepared
 from transfuse.distilling.reusing import reused, reuses
-from transfuse.distilling.sums import Sum
-from transfuse.distilling.teachers import Teacher
-from transfuse.distilling.terms import INNER, POOLED, Terms, needs
-from transfuse.distilling.views import Cycled, inputs_for
+from transfuse.distilling.weighing import weighing_of
 from transfuse.sources.network import Network
-from transfuse.tasks.images.augmenting import NONE
-from transfuse.training.batches import Inputs
 from transfuse.training.loop import Moves
-from transfuse.training.options import Fit, default_steps
-from transfuse.tuning.augmenting import chosen_augmentation
+from transfuse.training.options import default_steps
 from transfuse.tuning.moving import layerwise
 from transfuse.tuning.outcome import HeadShape, Outcome
 from transfuse.tuning.starting import start
-from transfuse.tuning.tune import Tuned, Workbench, tune, workbench
+from transfuse.tuning.targets import target_scale
+from transfuse.tuning.tune import Tuned, tune, workbench
 from transfuse.weights.files import read_metadata, read_tensors, write_tensors
 
 _DONE = "finished.safetensors"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """A distillation that was asked for."""
-
-    student: Source
-    task: Task
-    teacher: Teacher
-    wanted: Sum
-    fit: Fit
-    views: int
-    """K; 0 asks the teacher at every step."""
-    taps: Mapping[str, str]
-    scratch: bool
-
-    @property
-    def random(self) -> bool:
-        """Whether the student starts from random weights."""
-        return self.scratch or self.student.weights is None
-
-
 def distilled(plan: Plan, run: Run) -> Outcome:
-    """Train the student under its teacher."""
-    bench, asked, whole = _prepared(plan)
-    fit = replace(plan.fit, steps=plan.fit.steps or default_steps(len(bench.train_inputs)))
-    passes = max(1, math.ceil(fit.steps * min(fit.batch_size, len(bench.train_inputs)) / len(bench.train_inputs)))
-    answers, views = _answers(plan, asked, bench, passes, run)
-    bench = replace(bench, train_inputs=Cycled(whole, views) if views else whole)
-    student, builder, taps = _started(plan, run), plan.student.builder, plan.taps
+    """Train the student under its teachers."""
+    weighing = weighing_of(plan.teaching.teacher_weights, plan.teachers, plan.task)
+    ready = prepared(plan)
+    count = len(ready.bench.train_inputs)
+    fit = replace(plan.fit, steps=plan.fit.steps or default_steps(count))
+    passes = max(1, math.ceil(fit.steps * min(fit.batch_size, count) / count))
+    answers, views = answers_of(plan, ready, fit, run)
+    bench = cycled(ready.bench, views)
+    student, builder, taps = started(plan, run), plan.student.builder, plan.taps
     if reuses(plan.wanted):
-        made = reused(student, builder, asked, bench.train_inputs, plan.wanted, taps)
+        made = reused(student, builder, ready.asked, bench.train_inputs, plan.wanted, taps)
         student, builder, taps = made.network, made.builder, made.taps
-    identity = {
-        "student": plan.student.digest, "teacher": plan.teacher.digest, "sum": str(plan.wanted), "views": views,
-        "taps": dict(plan.taps), "scratch": plan.random,
-    }  # fmt: skip
-    with observed(student, asked, bench.train_inputs, needs(plan.wanted), taps) as looking:
-        pupil = Pupil(student, Terms(plan.wanted, looking.sizes, fit.seed))
-        objective = owed(pupil, plan.wanted, bench, answers, looking, passes)
-        moves = _moves(plan, pupil, "student.body.")
+    with contextlib.ExitStack() as stack:
+        lessons = lessons_of(plan, student, ready, taps, bench.train_inputs, stack)
+        pupil = Pupil(student, lessons)
+        owed = Owed(
+            wanted=plan.wanted, bench=bench, teachers=plan.teachers, answers=answers, lessons=lessons,
+            weighing=weighing, passes=passes,
+        )  # fmt: skip
+        moves = moving(plan, pupil, "student.body.")
         if reuses(plan.wanted):
             moves = without_head(moves)
-        identity = {**identity, "task": plan.task.digest, "moves": plain(moves), "fit": plain(fit)}
-        found = _resumed(student, identity, run)
+        identity = {**_identity(plan, views), "moves": plain(moves), "fit": plain(fit)}
+        found = resumed(student, identity, run)
         if found is None:
+            objective = owed.objective()
             tuned = tune(pupil, bench, moves=moves, fit=fit, run=run, objective=objective, identity=identity)
-            found = _facts(tuned)
-            _keep(student, found, identity, run)
+            found = facts_of(tuned)
+            keep(student, found, identity, run)
     known = {
         **found["facts"],
         "sum": str(plan.wanted),
         "views": views,
-        "copied": list(looking.copied),
-        "pairs": [plain(pair) for pair in looking.pairs],
+        "computed_in": "; ".join(filter(None, map(computed_in, ready.asked))) if views else "",
+        "copied": [path for lesson in lessons for path in lesson.looking.copied],
+        "pairs": [
+            {"teacher_name": plan.teachers[lesson.members[0]].name, **plain(pair)}
+            for lesson in lessons
+            for pair in lesson.looking.pairs
+        ],
     }
-    return replace(_outcome(plan, student, {**found, "facts": known}), builder=builder)
+    return replace(as_outcome(plan, student, {**found, "facts": known}), builder=builder)
 
 
 def alone(plan: Plan, steps: int, run: Run) -> Outcome:
     """Train the same student for as many steps on the labels alone, which see fresh views throughout."""
     bench, fit = workbench(plan.task, plan.student.preprocessing, plan.fit), replace(plan.fit, steps=steps)
-    student = _started(plan, run)
-    moves = _moves(plan, student, "body.")
+    student = started(plan, run)
+    moves = moving(plan, student, "body.")
     identity = {"student": plan.student.digest, "method": "alone", "scratch": plan.random}
-    found = _facts(tune(student, bench, moves=moves, fit=fit, run=run, identity=identity))
-    return _outcome(plan, student, found)
+    whole = {**identity, "task": plan.task.digest, "moves": plain(moves), "fit": plain(fit)}
+    found = resumed(student, whole, run)
+    if found is None:
+        found = facts_of(tune(student, bench, moves=moves, fit=fit, run=run, identity=identity))
+        keep(student, found, whole, run)
+    return as_outcome(plan, student, found)
 
 
-def _prepared(plan: Plan) -> tuple[Workbench, Asked, Inputs]:
-    """The task for the student and for the teacher, in views of one key."""
-    augmentation, _ = chosen_augmentation(plan.task, plan.student.preprocessing, plan.fit, None)
-    bench = workbench(plan.task, plan.student.preprocessing, plan.fit)
-    same = plan.teacher.preprocessing == plan.student.preprocessing
-    train = plan.task.splits["train"]
-    theirs = bench.train_inputs if same else inputs_for(train, plan.teacher.preprocessing, augmentation, plan.fit.seed)
-    asked = Asked(teacher=plan.teacher, task=plan.task, inputs=theirs, augmentation=augmentation, fit=plan.fit)
-    return bench, asked, bench.train_inputs
-
-
-def _answers(plan: Plan, asked: Asked, bench: Workbench, passes: int, run: Run) -> tuple[Answers, int]:
-    """The teacher's answers, and the views after which they repeat (0: they do not)."""
-    if plan.views == 0 or needs(plan.wanted) & (INNER | POOLED):
-        return live(asked, same=asked.inputs is bench.train_inputs), 0
-    views = 1 if asked.augmentation == NONE else min(plan.views, passes)
-    return kept(asked, views, run), views
-
-
-def _started(plan: Plan, run: Run) -> Network:
+def started(plan: Plan, run: Run) -> Network:
+    """The student before its training."""
     return start(plan.student, plan.task, head=HeadShape(), fit=plan.fit, run=run, pretrained=not plan.random).network
 
 
-def _moves(plan: Plan, network: Any, prefix: str) -> Moves:
+def moving(plan: Plan, network: Any, prefix: str) -> Moves:
     """All layers; those of a pretrained student slower towards its input, and batch norms always adapt."""
     return layerwise(network, decay=1.0 if plan.random else 0.8, batch_norm="adapt", prefix=prefix)
 
@@ -138,12 +110,14 @@ def without_head(moves: Moves) -> Moves:
     return replace(moves, groups=tuple(group for group in groups if group.names))
 
 
-def _outcome(plan: Plan, student: Network, found: Mapping[str, Any]) -> Outcome:
+def as_outcome(plan: Plan, student: Network, found: Mapping[str, Any]) -> Outcome:
+    """What a training gave."""
     return Outcome(
         network=student,
         builder=plan.student.builder,
         preprocessing=plan.student.preprocessing,
         temperature=found["temperature"],
+        target_scale=target_scale(plan.task),
         curves=tuple(found["curves"]),
         facts=found["facts"],
         interrupted=found["facts"]["stopped_by"] == "interrupt",
@@ -151,18 +125,38 @@ def _outcome(plan: Plan, student: Network, found: Mapping[str, Any]) -> Outcome:
     )
 
 
-def _facts(tuned: Tuned) -> dict[str, Any]:
+def facts_of(tuned: Tuned) -> dict[str, Any]:
+    """A training's record as plain values."""
     return {"temperature": tuned.temperature, "curves": list(tuned.trained.history), "facts": dict(tuned.facts)}
 
 
-def _keep(student: Network, found: Mapping[str, Any], identity: Mapping[str, Any], run: Run) -> None:
+def _identity(plan: Plan, views: int) -> dict[str, Any]:
+    """Everything that a training depends on, beside its length and its rates."""
+    how = plan.teaching.teacher_weights
+    return {
+        "student": plan.student.digest,
+        "teacher": [teacher.digest for teacher in plan.teachers],
+        "sum": str(plan.wanted),
+        "views": views,
+        "taps": dict(plan.taps),
+        "scratch": plan.random,
+        "task": plan.task.digest,
+        "weights": how if isinstance(how, str) else of_bytes(np.asarray(how, np.float32).tobytes()),
+        "top": plan.teaching.top,
+        "extra": list(plan.extra.digests) if plan.extra is not None else [],
+        "heard": list(plan.heard["train"].digests) if plan.heard is not None else [],
+    }
+
+
+def keep(student: nn.Module, found: Mapping[str, Any], identity: Mapping[str, Any], run: Run) -> None:
+    """Beside the checkpoints, what a training that has ended found."""
     if run.checkpoints and found["facts"]["stopped_by"] not in ("interrupt", "time"):
         metadata = {"fingerprint": of_value(identity), "found": json.dumps(plain(found))}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()}
         write_tensors(run.checkpoints / _DONE, tensors, metadata)
 
 
-def _resumed(student: Network, identity: Mapping[str, Any], run: Run) -> dict[str, Any] | None:
+def resumed(student: nn.Module, identity: Mapping[str, Any], run: Run) -> dict[str, Any] | None:
     """What an ended training of exactly this found; its weights are loaded."""
     path = run.checkpoints / _DONE if run.checkpoints else Path()
     if not run.checkpoints or not path.exists():

@@ -13,8 +13,9 @@ from typing import Any, get_type_hints
 
 from transfuse.core.checking import require_kinds
 from transfuse.core.errors import UsageError
+from transfuse.core.nouns import Kind
 from transfuse.core.tables import chosen, resolve, unknown
-from transfuse.distilling.losses.table import LOSSES, PUBLISHED
+from transfuse.distilling.losses.table import LOSSES, PUBLISHED, loss_of
 
 LABELS = "labels"
 
@@ -63,6 +64,24 @@ def parsed(text: str) -> Sum:
     if not terms:
         raise _wrong(text)
     return Sum(labels=sum(labels) if labels else PUBLISHED[terms[0].name].labels, terms=tuple(terms))
+
+
+def usual(kind: Kind, mutual: bool) -> Sum:
+    """What is minimised unless the user says: `kd`; by students that learn together both parts with weight 1."""
+    if not mutual:
+        return parsed("kd")
+    options = {} if kind == "regression" else {"temperature": 1.0}
+    return Sum(labels=1.0, terms=(Term(name="kd", weight=1.0, options=options),))
+
+
+def require_losses(wanted: Sum, kind: Kind) -> None:
+    """Raise `UsageError` for a loss, or an option of one, that makes no sense for a kind of task."""
+    for term in wanted.terms:
+        loss = loss_of(term.name, kind)
+        known = [p.name for p in inspect.signature(loss).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        for option in term.options:
+            if option not in known:
+                raise UsageError(f"`{option}` of '{term.name}' must not be given for a {kind} task.")
 
 
 def _tree(text: str) -> ast.expr:

@@ -1,125 +1,199 @@
-"""Teachers as one network in evaluation mode that answers for the classes of a task.
+"""Teachers: Models of any origin, frozen, each asked about what it shares with the task.
 
-One Model is taken as it is: its logits, before its own temperature. Several, or one whose classes stand in another
-order, become one body (`sources.ensembles`) whose logits are the logarithm of the mean of their calibrated
-probabilities.
+One whose classes are the task's in the same order is taken as it is: its logits, before its own temperature. The
+others' answers are brought to the task's classes, or to its units, by `mapped`.
+
+Letters: N examples, C classes of the task, S of them that a teacher knows.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from transfuse.core.digests import of_many, of_value
 from transfuse.core.errors import UsageError
-from transfuse.core.nouns import AnyPreprocessing, Model, Source, Step, Task
+from transfuse.core.nouns import AnyPreprocessing, Examples, Kind, Model, Source, Step, Task
+from transfuse.core.runs import Run
+from transfuse.distilling.labels import Matched, matched, require_known
+from transfuse.distilling.mapped import Mapped, Rescaled
 from transfuse.predicting.folder import load
-from transfuse.sources.ensembles import ensemble
+from transfuse.predicting.predict import activated, logits
 from transfuse.sources.inputs import identity
 from transfuse.sources.network import Network
 from transfuse.sources.opening import open_source
 from transfuse.sources.references import find
+from transfuse.sources.remote import RemoteNetwork, is_remote, served
 from transfuse.sources.suiting import suited
 from transfuse.tuning.recording import described
+from transfuse.tuning.targets import target_scale
 
 AnyTeacher = Model | Source | str | Path
 
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """What answers for the teachers."""
+    """One that answers."""
 
-    models: tuple[Model, ...]
+    model: Model
     network: nn.Module
-    """Frozen, in evaluation mode: logits (B, C) in the task's order of classes."""
-    preprocessing: AnyPreprocessing
+    """Frozen, in evaluation mode: logits or standardised values (B, S) of the classes that it knows."""
+    matched: Matched
     digest: str
-    """Of all tensors, how they are put together and how they see their examples."""
+    """Of all tensors, how they are put together, how they see their examples and which classes they answer for."""
 
     @property
     def name(self) -> str:
-        """Of the one, or of all."""
-        return " + ".join(model.name for model in self.models)
+        """The model's."""
+        return self.model.name
 
     @property
-    def steps(self) -> tuple[Step, ...]:
-        """How they were made."""
-        return tuple(model.provenance for model in self.models)
+    def kind(self) -> Kind:
+        """What its answers are."""
+        return self.model.kind
+
+    @property
+    def preprocessing(self) -> AnyPreprocessing:
+        """How it sees its examples."""
+        return self.model.preprocessing
+
+    @property
+    def whole(self) -> bool:
+        """Whether it knows every class of the task."""
+        return not self.matched.lacking
 
     @property
     def body(self) -> nn.Module | None:
-        """Of the one teacher whose inner layers can be read; None for several."""
-        single = len(self.models) == 1 and self.network is self.models[0].network
-        return self.network.get_submodule("body") if single else None
+        """Whose inner layers can be read."""
+        return self.model.network.body if isinstance(self.model.network, Network) else None
 
-    def model(self, task: Task) -> Model:
-        """As a Model that can be measured."""
-        if self.network is self.models[0].network:
-            return self.models[0]
-        return Model(
-            name=self.name,
-            modality=task.modality,
-            kind=task.kind,
-            classes=task.classes,
-            preprocessing=self.preprocessing,
-            builder={},
-            head={"kind": "linear"},
-            network=self.network,
-            provenance=Step(verb="fuse", method="average", inputs=self.steps),
-        )
+    @property
+    def size(self) -> int:
+        """Parameters."""
+        return sum(parameter.numel() for parameter in self.model.network.parameters())
+
+    def probabilities(self, examples: Examples, task: Task, run: Run = Run()) -> np.ndarray:
+        """Calibrated answers about a task's classes, float64 (N, C); 0 (a column's mean) for those it does not know."""
+        raw_NS = logits(self.network, examples.items, self.preprocessing, run=run)
+        scale, known = target_scale(task), list(self.matched.known)
+        if scale is not None:
+            full_NC = np.zeros((len(raw_NS), len(task.classes)))
+            full_NC[:, known] = raw_NS
+            return activated(full_NC, self.kind, target_scale=scale)
+        found_NC = np.zeros((len(raw_NS), len(task.classes)))
+        found_NC[:, known] = activated(raw_NS, self.kind, temperature=self.model.temperature)
+        return found_NC
 
 
-def opened_teacher(given: AnyTeacher | Sequence[AnyTeacher], task: Task, *, trust_code: bool = False) -> Teacher:
-    """Open one teacher or several. Raises `UsageError` when one does not answer the task's question."""
+def opened_teachers(
+    given: AnyTeacher | Sequence[AnyTeacher], task: Task, label_map: Mapping[str, str], *, trust_code: bool = False
+) -> tuple[Teacher, ...]:
+    """Open one teacher or several for a task, whose examples are those that they see.
+
+    Raises `UsageError` when one does not answer the task's question, `UnknownName` for a class in the map that nobody
+    has.
+    """
     several = list(given) if isinstance(given, list | tuple) else [given]
     if not several:
         raise UsageError("`teacher` must be at least one Model or Source, but there is none.")
-    models = tuple(_opened(one, task, trust_code) for one in several)
-    for model in models:
-        _require_same_question(model, task)
-    if len(models) == 1 and models[0].classes == task.classes:
-        network, preprocessing = models[0].network, models[0].preprocessing
-    else:
-        made = ensemble(models, classes=task.classes, kind=task.kind, form="mean")
-        network, preprocessing = nn.Sequential(made.body), made.preprocessing
+    models = tuple(opened_model(one, task, bool(label_map), trust_code) for one in several)
+    require_known(label_map, [name for model in models for name in model.classes])
+    return tuple(as_teacher(model, task, label_map) for model in models)
+
+
+def require_found(one: str, trust_code: bool) -> None:
+    """Raise now what opening a teacher would raise once the data were read."""
+    if not is_remote(one) and not (Path(one) / "model.json").is_file():
+        find(one, trust_code=trust_code)
+
+
+def as_teacher(model: Model, task: Task, label_map: Mapping[str, str]) -> Teacher:
+    """A Model that answers for the classes that it shares with a task."""
+    if (model.kind, model.modality) != (task.kind, task.modality):
+        raise UsageError(
+            f"A teacher must answer the task's question, {task.kind} {task.modality}, but '{model.name}' is"
+            f" {model.kind} {model.modality}."
+        )
+    found = matched(model.classes, task.classes, label_map, model.name)
+    if task.kind == "regression" and any(len(places) > 1 for places in found.own):
+        raise UsageError("`label_map` must give each column of a regression one of the teacher's, but gives several.")
+    network = model.network
+    if model.classes != task.classes or found.own != tuple((place,) for place in range(len(task.classes))):
+        network = Mapped(network, found.own, task.kind, model.temperature)
+    scale = target_scale(task)
+    if scale is not None and model.target_scale != scale:
+        mine = [places[0] for places in found.own]
+        own = tuple([part[place] for place in mine] for part in model.target_scale) if model.target_scale else None
+        wanted = ([scale[0][place] for place in found.known], [scale[1][place] for place in found.known])
+        network = Rescaled(network, (own[0], own[1]) if own else None, wanted)
     network.eval().requires_grad_(False)
-    return Teacher(
-        models=models, network=network, preprocessing=preprocessing, digest=_digest(models, network, preprocessing)
-    )
+    return Teacher(model=model, network=network, matched=found, digest=_digest(model, network, found))
 
 
-def _opened(one: Any, task: Task, trust_code: bool) -> Model:
+def opened_model(one: Any, task: Task, mapped: bool, trust_code: bool) -> Model:
+    """A teacher as a Model; a source's own head is taken to be of the task's classes, or, with a map, of numbers."""
     if isinstance(one, Model):
         return one
+    if is_remote(one):
+        return _remote(str(one), task)
     if not isinstance(one, Source):
         if (Path(one) / "model.json").is_file():
             return load(one, trust_code=trust_code)
         one = find(str(one), trust_code=trust_code)
     if one.origin == "model" and one.weights:
         return load(Path(one.weights).parent, trust_code=trust_code)
-    return _with_own_head(suited(one, task), task)
+    return _with_own_head(suited(one, task), task, mapped)
 
 
-def _with_own_head(source: Source, task: Task) -> Model:
-    """A source that brings a head of as many classes, which are taken to be the task's in their order."""
+def _remote(address: str, task: Task) -> Model:
+    """A model on a server; its classes are those that the address names, or as many as the task has."""
+    found = served(address)
+    classes = found.classes or task.classes
+    if task.modality != "image" or task.kind == "regression":
+        raise UsageError(f"A server can teach classes of pictures, but the task is {task.kind} {task.modality}.")
+    if not classes or (found.outputs or len(classes)) != len(classes):
+        raise UsageError(
+            f"A server must answer for the {len(classes)} classes of the task, but '{found.name}' answers for"
+            f" {found.outputs}. Name them in the address: ?classes=cat,dog."
+        )
+    return Model(
+        name=found.name,
+        modality=task.modality,
+        kind=task.kind,
+        classes=classes,
+        preprocessing=found.preprocessing,
+        builder={"remote": found.url, "metadata": dict(found.metadata)},
+        head={},
+        network=RemoteNetwork(found, len(classes)),
+        provenance=Step(verb="source", method=found.name, options={"reference": found.url}),
+    )
+
+
+def _with_own_head(source: Source, task: Task, mapped: bool) -> Model:
+    """A source that brings a head."""
     opened = open_source(source)
     outputs = [m.out_features for m in (opened.source_head or nn.Identity()).modules() if isinstance(m, nn.Linear)]
-    if not outputs or outputs[-1] != len(task.classes):
+    classes = task.classes
+    if outputs and mapped:
+        classes = tuple(map(str, range(outputs[-1])))
+    if not outputs or outputs[-1] != len(classes):
         has = f"has one of {outputs[-1]}" if outputs else "has none"
         raise UsageError(
             f"A teacher must have a head of the task's {len(task.classes)} classes, but '{source.name}' {has}."
-            f" Transfer it to the task first: transfuse transfer {source.reference} DATA --out TEACHER."
+            f" Transfer it to the task first: transfuse transfer {source.reference} DATA --out TEACHER; or say which of"
+            " its numbers are which classes: --label-map 7=NAME."
         )
     assert opened.source_head is not None
     return Model(
         name=source.name,
         modality=task.modality,
         kind=task.kind,
-        classes=task.classes,
+        classes=classes,
         preprocessing=source.preprocessing,
         builder=source.builder,
         head={"kind": "linear"},
@@ -129,24 +203,9 @@ def _with_own_head(source: Source, task: Task) -> Model:
     )
 
 
-def _require_same_question(model: Model, task: Task) -> None:
-    if (model.kind, model.modality) != (task.kind, task.modality):
-        raise UsageError(
-            f"A teacher must answer the task's question, {task.kind} {task.modality}, but '{model.name}' is"
-            f" {model.kind} {model.modality}."
-        )
-    if sorted(model.classes) != sorted(task.classes):
-        only = [name for name in model.classes if name not in task.classes][:3]
-        lacks = [name for name in task.classes if name not in model.classes][:3]
-        raise UsageError(
-            f"A teacher must have the task's {len(task.classes)} classes, but '{model.name}' has {len(model.classes)}:"
-            f" only it has {only}, and it lacks {lacks}."
-        )
-
-
-def _digest(models: Sequence[Model], network: nn.Module, preprocessing: AnyPreprocessing) -> str:
-    """SHA-256 of every tensor and of how the teachers are put together."""
-    parts = [of_value([model.builder for model in models]), of_value(identity(preprocessing))]
+def _digest(model: Model, network: nn.Module, found: Matched) -> str:
+    """SHA-256 of every tensor and of what the answers depend on beside them."""
+    parts = [of_value(model.builder), of_value(identity(model.preprocessing)), of_value(list(found.known))]
     for name, tensor in network.state_dict().items():
         data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
         parts.append(f"{name} {tensor.dtype} {tuple(tensor.shape)} {hashlib.sha256(data).hexdigest()}")

@@ -8,15 +8,15 @@ Letters: B examples, C classes, D E features of student and teacher.
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from transfuse.core.nouns import Kind
 from transfuse.core.randomness import key
-from transfuse.core.tables import resolve
-from transfuse.distilling.losses.table import LOSSES
+from transfuse.distilling.losses.table import loss_of
 from transfuse.distilling.sums import Sum
 
 INNER = frozenset({"map_s", "map_t", "maps", "teacher_maps"})
@@ -70,14 +70,14 @@ class Sizes:
 class Terms(nn.Module):
     """The weighted sum, without the labels."""
 
-    def __init__(self, wanted: Sum, sizes: Sizes, seed: int) -> None:
+    def __init__(self, wanted: Sum, sizes: Sizes, seed: int, kind: Kind = "single-label") -> None:
         super().__init__()
         self.parts = nn.ModuleDict()
         self.losses: list[tuple[float, str, Callable[..., Tensor], Mapping[str, Any]]] = []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(key(seed, "distilling"))
             for place, term in enumerate(wanted.terms):
-                loss = resolve(LOSSES, term.name, "loss of distillation")
+                loss = loss_of(term.name, kind)
                 if isinstance(loss, type):
                     given = {name: sizes.of(name, term.name) for name in _positional(loss)}
                     part = loss(**given, **term.options)
@@ -99,9 +99,19 @@ def needs(wanted: Sum) -> set[str]:
     """What the losses of a sum look at."""
     found: set[str] = set()
     for term in wanted.terms:
-        loss = resolve(LOSSES, term.name, "loss of distillation")
+        loss = loss_of(term.name, "single-label")
         found |= set(_positional(vars(loss)["forward"] if isinstance(loss, type) else loss))
     return found
+
+
+def parted(wanted: Sum) -> tuple[Sum, Sum]:
+    """The losses that look at answers alone, and those that look at inner layers."""
+    looks = [bool(needs(Sum(labels=0.0, terms=(term,))) & (INNER | POOLED)) for term in wanted.terms]
+    pairs = list(zip(wanted.terms, looks, strict=True))
+    return (
+        replace(wanted, terms=tuple(term for term, inner in pairs if not inner)),
+        replace(wanted, terms=tuple(term for term, inner in pairs if inner)),
+    )
 
 
 def _positional(function: Any) -> list[str]:

@@ -1,6 +1,12 @@
-"""The losses by name, and the weights with which their papers train."""
+"""The losses by name, for each kind of task, and the weights with which their papers train."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from transfuse.core.errors import UsageError
+from transfuse.core.nouns import Kind
+from transfuse.core.tables import resolve
 
 LOSSES = {
     "kd": "transfuse.distilling.losses.kd:kd",
@@ -21,6 +27,32 @@ LOSSES = {
     "simkd": "transfuse.distilling.losses.simkd:simkd",
     "ofa": "transfuse.distilling.losses.ofa:OFA",
 }
+
+ANYWHERE = ("fitnet", "at", "sp", "rkd", "cc", "pkt", "nst", "crd", "mgd")
+"""Losses that compare inner layers alone, and so do not ask what the answers are."""
+LOSSES_OF: Mapping[Kind, Mapping[str, str]] = {
+    "single-label": LOSSES,
+    "multi-label": {
+        "kd": "transfuse.distilling.losses.bernoulli:bernoulli",
+        "simkd": LOSSES["simkd"],
+        **{name: LOSSES[name] for name in ANYWHERE},
+    },
+    "regression": {
+        "kd": "transfuse.distilling.losses.values:values",
+        **{name: LOSSES[name] for name in ANYWHERE},
+    },
+}
+
+
+def loss_of(name: str, kind: Kind) -> Any:
+    """The loss of this name for a kind of task. Raises `UsageError` for one that makes no sense there."""
+    if name in LOSSES and name not in LOSSES_OF[kind]:
+        known = ", ".join(LOSSES_OF[kind])
+        raise UsageError(
+            f"`method` of a {kind} task must be of {known}, but is '{name}', which is for classes that exclude each"
+            " other."
+        )
+    return resolve(LOSSES_OF[kind], name, "loss of distillation")
 
 
 @dataclass(frozen=True, kw_only=True)
