@@ -31,6 +31,7 @@ _PUBLIC_VERBS = (
     "rank",
     "reshape",
     "save",
+    "shrink",
     "source",
     "split",
     "task",

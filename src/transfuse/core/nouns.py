@@ -307,8 +307,8 @@ class Section:
     """One part of a report's page. `kind` says how it is drawn, `content` holds plain values only."""
 
     kind: str
-    """`table`, `decisions`, `curves`, `confusion`, `reliability`, `pictures`, `warnings`, `provenance`, `text` or
-    `command`."""
+    """`table`, `decisions`, `curves`, `confusion`, `reliability`, `front`, `pictures`, `warnings`, `provenance`, `text`
+    or `command`."""
     title: str
     content: Any
     note: str = ""

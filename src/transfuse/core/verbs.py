@@ -15,6 +15,7 @@ VERBS = {
     "transfer": "transfuse.transferring.transfer:transfer",
     "fuse": "transfuse.fusing.fuse:fuse",
     "distill": "transfuse.distilling.distill:distill",
+    "shrink": "transfuse.fitting.shrinking.shrink:shrink",
     "reshape": "transfuse.reshaping.reshape:reshape",
     "split": "transfuse.reshaping.heads:split",
     "join": "transfuse.reshaping.heads:join",

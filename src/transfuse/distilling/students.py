@@ -100,8 +100,12 @@ def started(plan: Plan, run: Run) -> Network:
 
 
 def moving(plan: Plan, network: Any, prefix: str) -> Moves:
-    """All layers; those of a pretrained student slower towards its input, and batch norms always adapt."""
-    return layerwise(network, decay=1.0 if plan.random else 0.8, batch_norm="adapt", prefix=prefix)
+    """All layers; those of a pretrained student slower towards its input, its batch norms as in `finetune` frozen."""
+    new = plan.random or reuses(plan.wanted)  # a projector's norms know nothing yet
+    moves = layerwise(
+        network, decay=1.0 if plan.random else 0.8, batch_norm="adapt" if new else "frozen", prefix=prefix
+    )
+    return replace(moves, still=tuple(name for name in moves.still if name.startswith(prefix)))
 
 
 def without_head(moves: Moves) -> Moves:

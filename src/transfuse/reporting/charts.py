@@ -86,6 +86,52 @@ def reliability(content: Mapping[str, Any]) -> Markup:
     )
 
 
+def front(content: Mapping[str, Any]) -> Markup:
+    """What is gained for what is paid: `{"x", "y", "points": [{"name", "x", "y", "low", "high"}]}`, x by its logarithm.
+
+    A line joins the points of which no other has both a smaller x and a larger y.
+    """
+    points = [p for p in content["points"] if p["x"] > 0 and math.isfinite(p["y"])]
+    if not points:
+        return Markup('<p class="quiet">No points were measured.</p>')
+    ends = [p[end] for p in points for end in ("y", "low", "high")]
+    powers = [math.log10(p["x"]) for p in points]
+    plot = _Plot(ticks(min(powers), max(powers), 4), ticks(min(ends), max(ends), 5), powers=True)
+    best = unbeaten(points)
+    joined = " ".join(f"{plot.x(math.log10(p['x']))},{plot.y(p['y'])}" for p in best)
+    marks = Markup("").join(_point(plot, p, p in best) for p in points)
+    label = f"{content['y']} against {content['x']}: " + "; ".join(
+        f"{p['name']} {number(p['y'])} at {number(p['x'])}" for p in points
+    )
+    return Markup(
+        '<svg class="plot" viewBox="0 0 {} {}" role="img" aria-label="{}">{}'
+        '<polyline class="line s0" points="{}"/>{}</svg>'
+    ).format(_WIDE, _HIGH, label, plot.axes(str(content["x"]), str(content["y"])), joined, marks)
+
+
+def unbeaten(points: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Points of which no other has a smaller x and a larger y, by x (Pareto's front)."""
+    found: list[Mapping[str, Any]] = []
+    for point in sorted(points, key=lambda p: (p["x"], -p["y"])):
+        if not found or point["y"] > found[-1]["y"]:
+            found.append(point)
+    return found
+
+
+def _point(plot: "_Plot", point: Mapping[str, Any], best: bool) -> Markup:
+    x, y = plot.x(math.log10(point["x"])), plot.y(point["y"])
+    said = f"{point['name']}: {number(point['y'])} ({number(point['low'])} to {number(point['high'])})"
+    right = x > _WIDE - _RIGHT - 90
+    return Markup(
+        '<path class="spread" d="M{0} {1}V{2}"/>'
+        '<circle class="s{3}" cx="{0}" cy="{4}" r="4"><title>{5}</title></circle>'
+        '<text x="{6}" y="{7}" text-anchor="{8}">{9}</text>'
+    ).format(
+        x, plot.y(point["low"]), plot.y(point["high"]), 0 if best else 1, y, said, x - 7 if right else x + 7, y - 7,
+        "end" if right else "start", shortened(str(point["name"]), 24),
+    )  # fmt: skip
+
+
 def confusion(content: Mapping[str, Any]) -> Markup:
     """Heat map: rows are the truth, columns the answers, darkness the share of the row."""
     names, counts = [str(name) for name in content["classes"]], content["counts"]
@@ -134,8 +180,9 @@ def ticks(low: float, high: float, wanted: int) -> list[float]:
 class _Plot:
     """Places values on a drawing of fixed size."""
 
-    def __init__(self, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> None:
+    def __init__(self, x_ticks: Sequence[float], y_ticks: Sequence[float], *, powers: bool = False) -> None:
         self.x_ticks, self.y_ticks = x_ticks, y_ticks
+        self.powers = powers  # ticks of x are powers of ten
 
     def x(self, value: float) -> float:
         first, last = self.x_ticks[0], self.x_ticks[-1]
@@ -155,7 +202,9 @@ class _Plot:
             for t in self.y_ticks
         )
         marks = Markup("").join(
-            Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(self.x(t), floor + 17, _tick(t))
+            Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
+                self.x(t), floor + 17, _tick(10**t) if self.powers else _tick(t)
+            )
             for t in self.x_ticks
         )
         return Markup(
@@ -245,6 +294,6 @@ def known_points(points: Iterable[Sequence[float | None]]) -> list[tuple[float, 
 
 
 def _tick(value: float) -> str:
-    if abs(value) >= 10_000:
-        return f"{value / 1000:g}k"
-    return f"{value:g}"
+    if abs(value) >= 1_000_000:
+        return f"{value / 1_000_000:.3g}M"
+    return f"{value / 1000:.3g}k" if abs(value) >= 10_000 else f"{value:.3g}"

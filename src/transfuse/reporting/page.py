@@ -91,6 +91,7 @@ def _drawn(section: Section, i: int) -> dict[str, Any]:
         "curves": curves,
         "confusion": confusion,
         "reliability": reliability,
+        "front": charts.front,
     }
     content = views[kind](section.content) if kind in views else section.content
     return {
@@ -110,7 +111,7 @@ def _narrow(section: Section) -> bool:
         rows = section.content["rows"]
         return len(section.content["columns"]) <= 6 and not any(measured(v) for row in rows for v in row.values())
     small = section.kind == "confusion" and len(section.content["classes"]) <= 12
-    return small or section.kind in ("curves", "reliability")
+    return small or section.kind in ("curves", "reliability", "front")
 
 
 def _pair_up(drawn: Sequence[dict[str, Any]]) -> None:

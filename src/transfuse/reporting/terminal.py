@@ -19,7 +19,7 @@ from transfuse.core.provenance import plain
 from transfuse.reporting.values import THIN, cell, emphasised_row, heading, places, section_kind
 
 ROWS_SHOWN = 30
-PAGE_ONLY = ("curves", "confusion", "reliability", "pictures")
+PAGE_ONLY = ("curves", "confusion", "reliability", "front", "pictures")
 """Kinds that only the page draws."""
 
 

@@ -12,6 +12,7 @@ KINDS = (
     "curves",
     "confusion",
     "reliability",
+    "front",
     "pictures",
     "warnings",
     "provenance",

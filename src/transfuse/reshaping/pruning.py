@@ -9,15 +9,16 @@ What is saved are sizes, never a pickled network.
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from transfuse.core.errors import UsageError, WeightsError
+from transfuse.reshaping.halving import passing
 from transfuse.reshaping.importance import importance
-from transfuse.reshaping.resizing import Anatomy, anatomy_of, change_between, in_body, resized
+from transfuse.reshaping.resizing import Anatomy, anatomy_of, change_between, difference, in_body, resized
 from transfuse.sources.network import Network
 from transfuse.training.batch_statistics import estimated_anew
 from transfuse.training.losses import Loss
@@ -44,13 +45,13 @@ def prune(
         raise UsageError(f"`prune` must be a share of the parameters between 0 and 1, such as 0.5, but is {share:g}.")
     sample = batches[0][0][:2]
     whole, first = _count(network), anatomy_of(network, sample)
-    made = network
+    made, broken = network, _broken(network, first, sample)
     for turn in range(rounds):
         anatomy = first if turn == 0 else anatomy_of(made, sample)
         target = round(whole * (1 - share) ** ((turn + 1) / rounds))
         if _count(made) > target:
             worth = importance(made, anatomy, batches, loss)
-            made = resized(made, anatomy, _remaining(anatomy, worth, target, made))
+            made = resized(made, anatomy, _remaining(anatomy, worth, target, made, broken))
         tell(turn + 1, rounds)
     if made is network:
         made = copy.deepcopy(network)
@@ -59,7 +60,10 @@ def prune(
     sizes = {units.name: [units.size, after.get(units.name, 1)] for units in first.units}
     facts = {
         "sizes": {name: own for name, own in sizes.items() if own[0] != own[1]},
-        "kept": {first.units[n].name: first.roles.still[n] for n in in_body(first) if n in first.roles.still},
+        "kept": {
+            **{first.units[n].name: first.roles.still[n] for n in in_body(first) if n in first.roles.still},
+            **dict.fromkeys(sorted(broken), "the network's code counts on their number"),
+        },
         "not_understood": list(first.unknown),
     }
     return made.eval(), change_between(network.body, made.body), facts
@@ -71,13 +75,24 @@ def prunable(anatomy: Anatomy) -> list[int]:
     return [n for n in wanted if n not in anatomy.doubled(wanted)]
 
 
+def _broken(network: Network, anatomy: Anatomy, sample: Tensor) -> set[str]:
+    """Names of units without one of which the network does not run: their number is written in its code."""
+    numbers = prunable(anatomy)
+
+    def runs(chosen: Sequence[int]) -> bool:
+        maps = {n: np.arange(anatomy.units[n].size - 1) for n in chosen}
+        return math.isfinite(difference(network, resized(network, anatomy, maps), sample))
+
+    return {anatomy.units[n].name for n in set(numbers) - passing(numbers, runs)}
+
+
 def _remaining(
-    anatomy: Anatomy, worth: Mapping[int, np.ndarray], target: int, network: Network
+    anatomy: Anatomy, worth: Mapping[int, np.ndarray], target: int, network: Network, broken: Collection[str]
 ) -> dict[int, np.ndarray]:
     """Units to keep, by number, so that at most `target` parameters are left; the threshold is found by halving."""
     names = [name for name, _ in network.named_parameters() if name in anatomy.axes]
     counted = {name: anatomy.axes[name] for name in names}
-    numbers = prunable(anatomy)
+    numbers = [n for n in prunable(anatomy) if anatomy.units[n].name not in broken]
     score = {n: worth[n] / _price(anatomy, counted, n) for n in numbers}
     every = np.sort(np.concatenate(list(score.values()))) if numbers else np.zeros(0)
     low, high = 0, len(every)

@@ -5,6 +5,7 @@ operation. Where a layer sums over copies, each has its share of the weight (Net
 """
 
 import copy
+import math
 import operator
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -205,3 +206,18 @@ _OF_WEIGHTS: Mapping[type[nn.Module], tuple[str, ...]] = {
 def in_body(anatomy: Anatomy) -> list[int]:
     """Numbers of units that the body has, whatever the head has of them."""
     return [i for i, units in enumerate(anatomy.units) if any(name.startswith(BODY) for name, _ in units.tensors)]
+
+
+def difference(one: nn.Module, other: nn.Module, sample: torch.Tensor) -> float:
+    """Largest difference of outputs as a share of the largest output, in float64; infinite when one does not run."""
+    given = sample.double() if sample.is_floating_point() else sample
+    try:
+        with torch.no_grad():
+            a, b = (_wide(network)(given) for network in (one, other))
+        return float((a - b).abs().max() / a.abs().max().clamp_min(1e-30))
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError):
+        return math.inf
+
+
+def _wide(network: nn.Module) -> nn.Module:
+    return copy.deepcopy(network).double().eval()

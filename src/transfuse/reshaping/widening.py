@@ -7,23 +7,22 @@ often, or their statistics would change; attention grows by whole heads. The res
 does not pass is left as it was and named.
 """
 
-import copy
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from transfuse.core.errors import UsageError, WeightsError
 from transfuse.core.randomness import key
-from transfuse.reshaping.resizing import Anatomy, Shares, anatomy_of, change_between, in_body, resized
+from transfuse.reshaping.halving import passing
+from transfuse.reshaping.resizing import Anatomy, Shares, anatomy_of, change_between, difference, in_body, resized
 from transfuse.reshaping.units import Maps
 from transfuse.sources.network import Network
 
 TOLERANCE = 1e-5
-"""Largest difference of outputs, as a share of the largest output, in float64."""
+"""See `resizing.difference`."""
 _UNEVEN = (0.3, 0.7)
 """Bounds of a copy's share before shares are made to add up to 1."""
 
@@ -41,14 +40,19 @@ def widen(
     anatomy = anatomy_of(network, sample)
     wanted, kept = growth(anatomy, ratio)
     maps = {n: _copies(anatomy.units[n].size, size, key(seed, "copies", n)) for n, size in wanted.items()}
-    passing = _passing(network, sample, anatomy, maps, seed)
-    kept |= {anatomy.units[n].name: "copying it changed what the network answers" for n in maps if n not in passing}
-    if not passing:
+
+    def same(chosen: Sequence[int]) -> bool:
+        made = _grown(network, anatomy, {n: maps[n] for n in chosen}, seed)
+        return difference(network, made, sample) <= TOLERANCE
+
+    good = passing(sorted(maps), same)
+    kept |= {anatomy.units[n].name: "copying it changed what the network answers" for n in maps if n not in good}
+    if not good:
         why = "; ".join(dict.fromkeys(kept.values())) or "it has no units"
         raise WeightsError(f"The network cannot be widened by {ratio:g}: {why}.")
-    made = _grown(network, anatomy, {n: maps[n] for n in passing}, seed)
+    made = _grown(network, anatomy, {n: maps[n] for n in good}, seed)
     facts = {
-        "grown": {anatomy.units[n].name: [anatomy.units[n].size, len(maps[n])] for n in sorted(passing)},
+        "grown": {anatomy.units[n].name: [anatomy.units[n].size, len(maps[n])] for n in sorted(good)},
         "kept": kept,
         "not_understood": list(anatomy.unknown),
         "difference": difference(network, made, sample),
@@ -101,43 +105,3 @@ def _split(anatomy: Anatomy, maps: Maps, seed: int) -> Shares:
 def _shares(map_: np.ndarray, seed: int) -> np.ndarray:
     drawn = np.random.default_rng(seed).uniform(*_UNEVEN, len(map_))
     return drawn / np.bincount(map_, weights=drawn)[map_]
-
-
-def _passing(network: Network, sample: Tensor, anatomy: Anatomy, maps: Maps, seed: int) -> set[int]:
-    """Numbers of units whose copies keep the function; found by halving what fails together."""
-    good: set[int] = set()
-
-    def same(chosen: Sequence[int]) -> bool:
-        trial = {n: maps[n] for n in (*good, *chosen)}
-        return difference(network, _grown(network, anatomy, trial, seed), sample) <= TOLERANCE
-
-    def search(chosen: Sequence[int]) -> None:
-        if not chosen:
-            return
-        if same(chosen):
-            good.update(chosen)
-        elif len(chosen) > 1:
-            half = len(chosen) // 2
-            search(chosen[:half])
-            search(chosen[half:])
-
-    search(sorted(maps))
-    rest = sorted(set(maps) - good)  # some must grow together or not at all
-    if len(rest) > 1 and same(rest):
-        good.update(rest)
-    return good
-
-
-def difference(one: nn.Module, other: nn.Module, sample: Tensor) -> float:
-    """Largest difference of outputs as a share of the largest output, in float64; infinite when one does not run."""
-    given = sample.double() if sample.is_floating_point() else sample
-    try:
-        with torch.no_grad():
-            a, b = (_wide(network)(given) for network in (one, other))
-        return float((a - b).abs().max() / a.abs().max().clamp_min(1e-30))
-    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError):
-        return math.inf
-
-
-def _wide(network: nn.Module) -> nn.Module:
-    return copy.deepcopy(network).double().eval()
