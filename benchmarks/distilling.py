@@ -3,12 +3,12 @@
 OMP_NUM_THREADS=1 python benchmarks/distilling.py DATA --out rows.jsonl [--seeds 0 1 2 3 4] [--methods kd ...]
     [--ways kept live] [--student REFERENCE] [--views 8] [--steps 0]
 
-DATA is a folder of class folders with train/ and test/, of pictures or of sounds, which are seen as log-mel pictures. The
-teacher is the built-in source, fine-tuned on the same training examples; the student starts from random weights. Equal
-for all rows of a seed: examples, splits, steps, batch size, augmentation, the way the rate is searched. Every figure has
-n and a 95 % interval; differences are paired on the same test examples. A row is written as soon as it is known, and
-what FILE holds already is not trained again; `distilling_summary.py` reads it. A row holds the validation score too,
-by which methods are chosen, and which test examples were right.
+DATA is a folder of class folders with train/ and test/, of pictures or of sounds, which are seen as log-mel pictures.
+The teacher is the built-in source, fine-tuned on the same training examples; the student starts from random weights.
+Equal for all rows of a seed: examples, splits, steps, batch size, augmentation, the way the rate is searched. Every
+figure has n and a 95 % interval; differences are paired on the same test examples. A row is written as soon as it is
+known, and what FILE holds already is not trained again; `distilling_summary.py` reads it. A row holds the validation
+score too, by which methods are chosen, and which test examples were right.
 """
 
 import argparse
