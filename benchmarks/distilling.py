@@ -1,11 +1,11 @@
 """A fine-tuned teacher into a student of a quarter of its size: the student alone, asked live, and with kept answers.
 
 OMP_NUM_THREADS=1 python benchmarks/distilling.py DATA --out rows.jsonl [--seeds 0 1 2 3 4] [--methods kd ...]
-    [--ways kept live] [--student REFERENCE] [--views 8] [--steps 0]
+    [--ways kept live] [--student REFERENCE] [--views 8] [--steps 0] [--rate 0]
 
 DATA is a folder of class folders with train/ and test/, of pictures or of sounds, which are seen as log-mel pictures.
 The teacher is the built-in source, fine-tuned on the same training examples; the student starts from random weights.
-Equal for all rows of a seed: examples, splits, steps, batch size, augmentation, the way the rate is searched. Every
+Equal for all rows of a seed: examples, splits, steps, batch size, augmentation, the rate or how it is searched. Every
 figure has n and a 95 % interval; differences are paired on the same test examples. A row is written as soon as it is
 known, and what FILE holds already is not trained again; `distilling_summary.py` reads it. A row holds the validation
 score too, by which methods are chosen, and which test examples were right.
@@ -55,7 +55,7 @@ def _seed(given: argparse.Namespace, seed: int) -> None:
 
 def _trainings(given: argparse.Namespace, seed: int) -> Iterator[tuple[str, Callable[[Model, Task], Model]]]:
     """Names of rows, and what makes the model of each from a teacher and a task."""
-    student, more = tr.source(given.student, size=SIZE), {"seed": seed, "steps": given.steps}
+    student, more = tr.source(given.student, size=SIZE), {"seed": seed, "steps": given.steps, "rate": given.rate}
     tail = f" [{given.label}]" if given.label else ""
     yield ALONE + tail, lambda teacher, task: _alone(student, task, more)
     for method in given.methods:
@@ -133,6 +133,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--student", default=STUDENT)
     parser.add_argument("--views", type=int, default=8)
     parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--rate", type=float, default=0.0, help="of the students; 0: searched by each")
     parser.add_argument("--label", default="", help="what tells rows of another student or length from the others")
     return parser.parse_args()
 
