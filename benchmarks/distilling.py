@@ -1,7 +1,7 @@
 """A fine-tuned teacher into a student of a quarter of its size: the student alone, asked live, and with kept answers.
 
 OMP_NUM_THREADS=1 python benchmarks/distilling.py DATA --out rows.jsonl [--seeds 0 1 2 3 4] [--methods kd ...]
-    [--ways kept live] [--student REFERENCE] [--views 8] [--steps 0] [--rate 0]
+    [--ways kept live] [--student REFERENCE] [--views 8] [--steps 0] [--rate 0] [--teacher-rate 0]
 
 DATA is a folder of class folders with train/ and test/, of pictures or of sounds, which are seen as log-mel pictures.
 The teacher is the built-in source, fine-tuned on the same training examples; the student starts from random weights.
@@ -80,7 +80,9 @@ def _teacher(given: argparse.Namespace, task: Task, seed: int) -> tuple[Model, f
     folder = given.out.parent / f"{given.out.stem}-teachers" / str(seed)
     if (folder / "model.json").is_file():
         return tr.load(folder), 0.0
-    teacher, seconds = timed(lambda: tr.transfer("builtin", task, method="finetune", seed=seed))
+    teacher, seconds = timed(
+        lambda: tr.transfer("builtin", task, method="finetune", seed=seed, rate=given.teacher_rate)
+    )
     teacher.save(folder)
     return teacher, seconds
 
@@ -134,6 +136,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--views", type=int, default=8)
     parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--rate", type=float, default=0.0, help="of the students; 0: searched by each")
+    parser.add_argument("--teacher-rate", type=float, default=0.0, help="0: searched")
     parser.add_argument("--label", default="", help="what tells rows of another student or length from the others")
     return parser.parse_args()
 
