@@ -71,7 +71,7 @@ def main() -> None:
 
 def _ways(given: argparse.Namespace) -> dict[str, Callable[[Run], Any]]:
     task, student = tr.task(given.data), tr.source(STUDENT, size=SIZE)
-    teacher = tr.transfer("builtin", task, method="probe")
+    teacher = tr.transfer("builtin", task, method="probe", depths="final")  # a plain head, as simkd wants it
     fit: dict[str, Any] = {"steps": given.steps, "rate": 1e-3, "patience": 0, "validate_every": given.steps}
     found: dict[str, Callable[[Run], Any]] = {
         "student alone": lambda run: tr.transfer(student, task, method="scratch", run=run, **fit)
