@@ -60,7 +60,7 @@ class Plan:
 def distilled(plan: Plan, run: Run) -> Outcome:
     """Train the student under its teacher."""
     bench, asked, whole = _prepared(plan)
-    fit = replace(plan.fit, steps=plan.fit.steps or default_steps(len(bench.train_inputs)))
+    fit = replace(plan.fit, steps=plan.fit.steps or default_steps(len(bench.train_inputs), random=plan.random))
     passes = max(1, math.ceil(fit.steps * min(fit.batch_size, len(bench.train_inputs)) / len(bench.train_inputs)))
     answers, views = _answers(plan, asked, bench, passes, run)
     bench = replace(bench, train_inputs=Cycled(whole, views) if views else whole)
