@@ -1,137 +1,143 @@
 """A fine-tuned teacher into a student of a quarter of its size: the student alone, asked live, and with kept answers.
 
-OMP_NUM_THREADS=1 python benchmarks/distilling.py DATA [--seeds 0 1 2] [--methods kd] [--cost] [--out results.json]
+OMP_NUM_THREADS=1 python benchmarks/distilling.py DATA --out rows.jsonl [--seeds 0 1 2 3 4] [--methods kd ...]
+    [--ways kept live] [--student REFERENCE] [--views 8] [--steps 0] [--rate 0] [--teacher-rate 0]
 
-DATA is a folder of class folders with train/ and test/. The teacher is the built-in source, fine-tuned on the same
-training pictures; the student starts from random weights. Equal for all rows of a seed: pictures, splits, steps, batch
-size, augmentation, the way the rate is searched. Every figure has n and a 95 % interval; differences are paired on the
-same test pictures. `--cost` prints CPU-seconds of one thread for passes over the training pictures at a given rate: the
-teacher's answers are computed before the clock starts for `kept`, and `first pass` tells what computing them took.
+DATA is a folder of class folders with train/ and test/, of pictures or of sounds, which are seen as log-mel pictures.
+The teacher is the built-in source, fine-tuned on the same training examples; the student starts from random weights.
+Equal for all rows of a seed: examples, splits, steps, batch size, augmentation, the rate or how it is searched. Every
+figure has n and a 95 % interval; differences are paired on the same test examples. A row is written as soon as it is
+known, and what FILE holds already is not trained again; `distilling_summary.py` reads it. A row holds the validation
+score too, by which methods are chosen, and which test examples were right.
 """
 
 import argparse
 import json
-import math
 import time
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import transfuse as tr
-from transfuse.core.nouns import Model
-from transfuse.core.runs import Run
-from transfuse.distilling import students
+from transfuse.core.nouns import Model, Task
 from transfuse.distilling.sums import parsed
-from transfuse.distilling.teachers import opened_teacher
-from transfuse.evaluating.assessing import Assessment, assess
-from transfuse.evaluating.compare import difference
-from transfuse.training.options import Fit
+from transfuse.distilling.terms import INNER, POOLED, needs
+from transfuse.evaluating.assessing import assess
 
+TEACHER, ALONE = "teacher", "student alone"
 STUDENT = "random:timm:mobilenetv3_small_050"
 SIZE = 64
 
 
 def main() -> None:
     """Print a line for each training as it ends."""
-    arguments = _arguments()
+    given = _arguments()
     torch.set_num_threads(1)
-    if arguments.cost:
-        _cost(arguments.data, arguments.passes)
+    for seed in given.seeds:
+        _seed(given, seed)
+
+
+def _seed(given: argparse.Namespace, seed: int) -> None:
+    known = {row["name"] for row in rows_of(given.out) if row["seed"] == seed}
+    ways = {name: make for name, make in _trainings(given, seed) if name not in known}
+    if not ways:
         return
-    rows = [row for seed in arguments.seeds for row in _of_seed(arguments.data, seed, arguments.methods)]
-    if arguments.out:
-        Path(arguments.out).write_text(json.dumps(rows, indent=1))
+    task = tr.task(given.data, seed=seed)
+    teacher, seconds = _teacher(given, task, seed)
+    if TEACHER not in known:
+        _record(given.out, TEACHER, seed, teacher, task, seconds)
+    for name, make in ways.items():
+        model, seconds = timed(lambda make=make: make(teacher, task))
+        _record(given.out, name, seed, model, task, seconds)
 
 
-def _of_seed(data: str, seed: int, methods: list[str]) -> list[dict[str, Any]]:
-    task, student = tr.task(data, seed=seed), tr.source(STUDENT, size=SIZE)
-    test = task.splits["test"]
-    rows: list[dict[str, Any]] = []
-    teacher, seconds = _timed(lambda: tr.transfer("builtin", task, method="finetune", seed=seed))
-    rows.append(_row("teacher", seed, teacher, assess(teacher, test), None, seconds))
-    model, seconds = _timed(lambda: tr.transfer(student, task, method="scratch", seed=seed))
-    alone = assess(model, test)
-    rows.append(_row("student alone", seed, model, alone, None, seconds))
-    for method in methods:
-        for name, views in ((f"{method}, kept", 8), (f"{method}, live", 0)):
-            model, seconds = _timed(
-                lambda method=method, views=views: tr.distill(
-                    teacher, student, task, method=method, views=views, compare=False, seed=seed
-                )
+def _trainings(given: argparse.Namespace, seed: int) -> Iterator[tuple[str, Callable[[Model, Task], Model]]]:
+    """Names of rows, and what makes the model of each from a teacher and a task."""
+    student, more = tr.source(given.student, size=SIZE), {"seed": seed, "steps": given.steps, "rate": given.rate}
+    tail = f" [{given.label}]" if given.label else ""
+    yield ALONE + tail, lambda teacher, task: _alone(student, task, more)
+    for method in given.methods:
+        live_only = needs(parsed(method)) & (INNER | POOLED)
+        for way in ["live"] if live_only else given.ways:
+            views = given.views if way == "kept" else 0
+            yield (
+                f"{method}, {way}{tail}",
+                lambda teacher, task, method=method, views=views: tr.distill(
+                    teacher, student, task, method=method, views=views, compare=False, **more
+                ),
             )
-            rows.append(_row(name, seed, model, assess(model, test), alone, seconds))
-    return rows
 
 
-def _row(
-    name: str, seed: int, model: Model, found: Assessment, alone: Assessment | None, seconds: float
-) -> dict[str, Any]:
-    accuracy = found.measured("accuracy")
-    gap = difference(found, alone) if alone else None
-    facts = model.provenance.options["found"]
+def _alone(student: Any, task: Task, more: dict[str, Any]) -> Model:
+    method = "scratch" if student.weights is None else "finetune"
+    return tr.transfer(student, task, method=method, **more)
+
+
+def _teacher(given: argparse.Namespace, task: Task, seed: int) -> tuple[Model, float]:
+    """Trained once for each seed, and kept beside the rows."""
+    folder = given.out.parent / f"{given.out.stem}-teachers" / str(seed)
+    if (folder / "model.json").is_file():
+        return tr.load(folder), 0.0
+    teacher, seconds = timed(
+        lambda: tr.transfer("builtin", task, method="finetune", seed=seed, rate=given.teacher_rate)
+    )
+    teacher.save(folder)
+    return teacher, seconds
+
+
+def _record(out: Path, name: str, seed: int, model: Model, task: Task, seconds: float) -> None:
+    found, facts = assess(model, task.splits["test"]), model.provenance.options["found"]
+    accuracy = dict(found.measured("accuracy"))
     row = {
         "name": name,
         "seed": seed,
-        "accuracy": dict(accuracy),
-        "against alone": gap,
+        "accuracy": accuracy,
+        "validation": facts["validation"],
         "parameters": sum(p.numel() for p in model.network.parameters()),
         "steps": facts["steps"],
         "rate": facts["rate"],
+        "trials": [(trial["rate"], round(trial["loss"], 3)) for trial in facts["rate_search"]],
         "seconds": round(seconds, 1),
+        "right": "".join(str(int(hit)) for hit in found.outputs_NC.argmax(1) == found.targets),
     }
-    interval = f"{accuracy['low']:.4f}-{accuracy['high']:.4f}, n={accuracy['n']}"
-    told = f"{name:<16} seed {seed}  {accuracy['value']:.4f} ({interval})"
-    if gap:
-        told += f"  {100 * gap['value']:+.2f} points ({100 * gap['low']:+.2f} to {100 * gap['high']:+.2f})"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    interval = f"{accuracy['low']:.4f}-{accuracy['high']:.4f}, n={accuracy['n']:.0f}"
     print(
-        f"{told}  {row['steps']} steps at {row['rate']:g}, {seconds:.0f} CPU-s, {row['parameters']:,} parameters",
+        f"{name:<24} seed {seed}  {accuracy['value']:.4f} ({interval}), validation {facts['validation']['score']:.4f}"
+        f"  {row['steps']} steps at {row['rate']:g}, {seconds:.0f} CPU-s, {row['parameters']:,} parameters",
         flush=True,
     )
-    return row
 
 
-def _timed(work: Any) -> tuple[Any, float]:
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """What was measured so far."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """What the work gives, and its CPU-seconds."""
     started = time.process_time()
     found = work()
     return found, time.process_time() - started
 
 
-def _cost(data: str, passes: int) -> None:
-    """Passes of each way, one after the other, three times; the least of each."""
-    task, student = tr.task(data), tr.source(STUDENT, size=SIZE)
-    teacher = opened_teacher(tr.transfer("builtin", task, method="probe"), task)
-    count = len(task.splits["train"])
-    steps = math.ceil(passes * count / 32)
-    fit = Fit(steps=steps, rate=1e-3, patience=0, validate_every=steps)
-    kept = students.Plan(
-        student=student, task=task, teacher=teacher, wanted=parsed("kd"), fit=fit, views=8, taps={}, scratch=False
-    )
-    _, first = _timed(lambda: students.distilled(kept, Run()))
-    ways = {
-        "alone": lambda: students.alone(kept, steps, Run()),
-        "kept": lambda: students.distilled(kept, Run()),
-        "live": lambda: students.distilled(replace(kept, views=0), Run()),
-    }
-    least = dict.fromkeys(ways, math.inf)
-    for _ in range(3):
-        for name, work in ways.items():
-            least[name] = min(least[name], _timed(work)[1])
-    print(f"{passes} passes over {count} pictures of {SIZE} px, {steps} steps, CPU-seconds, least of three")
-    for name, seconds in least.items():
-        print(f"{name:<8}{seconds:>8.2f}{seconds / least['alone']:>8.3f}x of the student alone")
-    print(f"first pass: {first - least['kept']:.2f} s for {min(8, passes)} views")
-
-
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--methods", nargs="+", default=["kd"])
-    parser.add_argument("--cost", action="store_true")
-    parser.add_argument("--passes", type=int, default=4)
-    parser.add_argument("--out")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--methods", nargs="*", default=["kd"])
+    parser.add_argument("--ways", nargs="+", default=["kept", "live"], choices=("kept", "live"))
+    parser.add_argument("--student", default=STUDENT)
+    parser.add_argument("--views", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--rate", type=float, default=0.0, help="of the students; 0: searched by each")
+    parser.add_argument("--teacher-rate", type=float, default=0.0, help="0: searched")
+    parser.add_argument("--label", default="", help="what tells rows of another student or length from the others")
     return parser.parse_args()
 
 

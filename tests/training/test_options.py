@@ -18,3 +18,4 @@ def test_out_of_range(wrong):
 
 def test_steps_grow_slower_than_examples():
     assert [default_steps(n) for n in (100, 500, 2000, 10**9)] == [300, 300, 600, 10_000]
+    assert [default_steps(n, random=True) for n in (100, 2000)] == [900, 1800]

@@ -70,7 +70,7 @@ def _once(plan: Plan, run: Run) -> Taught:
 
 def _generations(plan: Plan, run: Run) -> Taught:
     """Each student taught by the one before."""
-    steps = plan.fit.steps or default_steps(len(plan.task.splits["train"]))
+    steps = plan.fit.steps or default_steps(len(plan.task.splits["train"]), random=plan.random)
     count = plan.teaching.generations + 1
     born: list[Taught] = []
     for number in range(count):

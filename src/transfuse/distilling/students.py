@@ -40,7 +40,7 @@ def distilled(plan: Plan, run: Run) -> Outcome:
     weighing = weighing_of(plan.teaching.teacher_weights, plan.teachers, plan.task)
     ready = prepared(plan)
     count = len(ready.bench.train_inputs)
-    fit = replace(plan.fit, steps=plan.fit.steps or default_steps(count))
+    fit = replace(plan.fit, steps=plan.fit.steps or default_steps(count, random=plan.random))
     passes = max(1, math.ceil(fit.steps * min(fit.batch_size, count) / count))
     answers, views = answers_of(plan, ready, fit, run)
     bench = cycled(ready.bench, views)
