@@ -75,3 +75,29 @@ def test_reliability_says_its_bins():
     drawing = ElementTree.fromstring(charts.reliability({"bins": bins, "error": 0.4}))
     assert drawing.get("aria-label") == "Accuracy against confidence: 0.500 at 0.900 (n=10)"
     assert "No examples" in charts.reliability({"bins": [], "error": 0})
+
+
+POINTS = [
+    {"name": "the whole", "x": 2_300_000, "y": 0.97, "low": 0.95, "high": 0.98},
+    {"name": "2x", "x": 1_150_000, "y": 0.975, "low": 0.96, "high": 0.985},
+    {"name": "4x", "x": 570_000, "y": 0.93, "low": 0.91, "high": 0.95},
+]
+
+
+def test_a_front_joins_what_nothing_beats_in_both():
+    assert [point["name"] for point in charts.unbeaten(POINTS)] == ["4x", "2x"]
+    svg = str(charts.front({"x": "parameters", "y": "accuracy", "points": POINTS}))
+    assert "accuracy against parameters: the whole" in svg
+    assert "4x: 0.930 (0.910 to 0.950)" in svg
+    assert svg.count("<circle") == 3
+    assert svg.split('points="')[1].split('"')[0].count(",") == 2
+    assert "No points" in charts.front({"x": "x", "y": "y", "points": []})
+
+
+@given(st.floats(1e-3, 1e9), st.floats(1.0, 1e4))
+def test_ticks_of_powers_enclose_the_values(low, times):
+    found = charts.power_ticks(low, low * times)
+    assert 10 ** found[0] <= low * (1 + 1e-6)
+    assert 10 ** found[-1] >= low * times * (1 - 1e-6)
+    assert sorted(set(found)) == found
+    assert len(found) >= 2

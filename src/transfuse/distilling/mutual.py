@@ -62,7 +62,8 @@ def mutual(plan: Plan, run: Run) -> Outcome:
     if needs(plan.wanted) & (INNER | POOLED):
         raise UsageError(f"`method` of students that learn together must look at answers, but is '{plan.wanted}'.")
     bench, count = prepared(plan).bench, plan.teaching.mutual
-    plan = replace(plan, fit=replace(plan.fit, steps=plan.fit.steps or default_steps(len(bench.train_inputs))))
+    steps = plan.fit.steps or default_steps(len(bench.train_inputs), random=plan.random)
+    plan = replace(plan, fit=replace(plan.fit, steps=steps))
     students = [_started(plan, place, run) for place in range(count)]
     sizes = Sizes(classes=len(plan.task.classes), examples=len(bench.train_inputs))
     terms = [Terms(plan.wanted, sizes, plan.fit.seed, plan.task.kind) for _ in students]

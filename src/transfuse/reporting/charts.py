@@ -15,7 +15,7 @@ SERIES = 8
 """Number of different line colours in the style sheet."""
 
 _WIDE, _HIGH = 420, 270
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 16, 12, 40
 COUNTS_UP_TO = 25
 """Classes up to which a confusion matrix has its counts written into the cells."""
 
@@ -95,8 +95,8 @@ def front(content: Mapping[str, Any]) -> Markup:
     if not points:
         return Markup('<p class="quiet">No points were measured.</p>')
     ends = [p[end] for p in points for end in ("y", "low", "high")]
-    powers = [math.log10(p["x"]) for p in points]
-    plot = _Plot(ticks(min(powers), max(powers), 4), ticks(min(ends), max(ends), 5), powers=True)
+    powers = power_ticks(min(p["x"] for p in points), max(p["x"] for p in points))
+    plot = _Plot(powers, ticks(min(ends), max(ends), 5), powers=True)
     best = unbeaten(points)
     joined = " ".join(f"{plot.x(math.log10(p['x']))},{plot.y(p['y'])}" for p in best)
     marks = Markup("").join(_point(plot, p, p in best) for p in points)
@@ -177,6 +177,15 @@ def ticks(low: float, high: float, wanted: int) -> list[float]:
     return [round(i * step, 12) for i in range(first, last + 1)]
 
 
+def power_ticks(low: float, high: float) -> list[float]:
+    """Logarithms (base 10) of 1, 2 or 5 times powers of ten, from at most `low` to at least `high`."""
+    first = math.floor(math.log10(low)) - 1
+    known = [m * 10.0**power for power in range(first, math.ceil(math.log10(high)) + 2) for m in (1, 2, 5)]
+    below = max(value for value in known if value <= low * (1 + 1e-9))
+    above = min(value for value in known if value >= high * (1 - 1e-9) and value > below)
+    return [math.log10(value) for value in known if below <= value <= above]
+
+
 class _Plot:
     """Places values on a drawing of fixed size."""
 
@@ -192,6 +201,9 @@ class _Plot:
         first, last = self.y_ticks[0], self.y_ticks[-1]
         return round(_HIGH - _BOTTOM - (_HIGH - _TOP - _BOTTOM) * (value - first) / (last - first), 1)
 
+    def _named(self, x: float) -> str:
+        return _tick(10**x) if self.powers else _tick(x)
+
     def axes(self, x_name: str, y_name: str) -> Markup:
         """Hairlines at the ticks of y, ticks of x below, both names."""
         floor = _HIGH - _BOTTOM
@@ -202,9 +214,7 @@ class _Plot:
             for t in self.y_ticks
         )
         marks = Markup("").join(
-            Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
-                self.x(t), floor + 17, _tick(10**t) if self.powers else _tick(t)
-            )
+            Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(self.x(t), floor + 17, self._named(t))
             for t in self.x_ticks
         )
         return Markup(

@@ -69,20 +69,20 @@ def _fronts(found: Mapping[str, Assessment], costs: Mapping[str, Costs], task: T
     """What is lost for what is saved, as pictures; for errors, which are better the smaller, their negative."""
     metric = PRIMARY[task.kind]
     sign = 1.0 if higher_is_better(metric) else -1.0
-    points = []
+    points: dict[str, dict[str, Any]] = {}
     for name, assessment in found.items():
         value = assessment.measured(metric)
         low, high = sorted((sign * value["low"], sign * value["high"]))
-        points.append({"name": name, "y": sign * value["value"], "low": low, "high": high})
-    axes = {"parameters": "parameters", "milliseconds": "milliseconds an example"}
+        points[name] = {"name": name, "y": sign * value["value"], "low": low, "high": high}
     shown = metric if sign > 0 else f"-{metric}"
+    axes = {"parameters": "parameters", "milliseconds": "milliseconds an example"}
     return [
         Section(
             kind="front",
             title=f"{metric} against {title}",
-            content={"x": title, "y": shown, "points": [{**p, "x": getattr(costs[p["name"]], axis)} for p in points]},
+            content={"x": title, "y": shown, "points": [{**p, "x": getattr(costs[n], a)} for n, p in points.items()]},
         )
-        for axis, title in axes.items()
+        for a, title in axes.items()
     ]
 
 

@@ -1,0 +1,107 @@
+"""A ladder of sizes: every rung is as small as asked, a Model like any other, and told with what it cost."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import transfuse as tr
+from transfuse.core.errors import UsageError
+from transfuse.fitting.shrinking.limits import limits
+
+OPTIONS = {"steps": 30, "rate": 3e-3, "patience": 0, "trials": 2}
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    """Pictures of three colours."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for place, name in enumerate(("cat", "dog", "eel")):
+        (folder / name).mkdir()
+        for i in range(24):
+            pixels = rng.integers(0, 90, (32, 32, 3), np.uint8)
+            pixels[..., place] += 100
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return tr.task(folder, seed=0)
+
+
+@pytest.fixture(scope="module")
+def whole(task):
+    """A small network that solves it."""
+    source = tr.source("random:timm:test_resnet", size=32)
+    return tr.transfer(source, task, method="scratch", steps=40, rate=3e-3, patience=0)
+
+
+@pytest.fixture(scope="module")
+def ladder(whole, task):
+    return tr.shrink(whole, task, to="2x,4x", **OPTIONS)
+
+
+def size(model):
+    return sum(parameter.numel() for parameter in model.network.parameters())
+
+
+def test_every_rung_is_as_small_as_asked_and_knows_the_task(ladder, whole):
+    assert list(ladder) == ["2x", "4x"]
+    assert size(ladder["2x"]) <= size(whole) / 2
+    assert size(ladder["4x"]) <= size(whole) / 4
+    assert ladder["2x"].metrics["test"]["accuracy"]["value"] > 0.6  # three classes
+
+
+def test_the_report_has_everyone_and_both_pictures(ladder):
+    report = ladder["4x"].report
+    names = [row["model"] for row in report.rows]
+    assert names == ["the whole", "2x", "4x", "2x from random weights", "4x from random weights"]
+    assert {"parameters", "multiply-adds", "ms", "accuracy"} <= set(report.columns)
+    assert [section.kind for section in report.sections[:3]] == ["front", "front", "decisions"]
+    assert len(report.sections[2].content) == 2
+    assert "Validation loss after a short distillation" in report.sections[2].content[0]["evidence"]
+    assert sum("times fewer parameters" in line for line in report.summary) == 2
+    assert sum("random weights" in line for line in report.summary) == 2
+
+
+def test_a_rung_is_saved_and_answers_again(ladder, task, tmp_path):
+    tr.save(ladder, tmp_path / "ladder")
+    again = tr.load(tmp_path / "ladder" / "4x")
+    items = task.splits["test"].items[:4]
+    np.testing.assert_array_equal(tr.predict(again, items).probabilities, tr.predict(ladder["4x"], items).probabilities)
+    assert again.provenance.verb == "shrink"
+
+
+def test_a_killed_ladder_is_taken_up(whole, task, tmp_path):
+    run = tr.core.runs.Run(checkpoints=tmp_path / "run")
+    seen = []
+
+    def watch(event):
+        seen.append(event["stage"])
+        if seen.count("training") == 3:
+            raise KeyboardInterrupt
+
+    options = {**OPTIONS, "compare": False, "to": "2x"}
+    whole_run = tr.shrink(whole, task, **options)
+    with pytest.raises(KeyboardInterrupt):
+        tr.shrink(whole, task, run=tr.core.runs.Run(checkpoints=run.checkpoints, watch=watch), **options)
+    found = tr.shrink(whole, task, run=run, **options)
+    for name, tensor in found["2x"].network.state_dict().items():
+        assert np.array_equal(tensor.numpy(), whole_run["2x"].network.state_dict()[name].numpy()), name
+
+
+def test_limits():
+    assert [limit.name for limit in limits("2x, 4x,3.5ms,4x")] == ["2x", "4x", "3.5ms"]
+    for wrong in ("", "four", "4", "4x;8x", "-2x"):
+        with pytest.raises(UsageError, match="`to` must be sizes such as"):
+            limits(wrong)
+    for wrong in ("1x", "0.5x", "0ms"):
+        with pytest.raises(UsageError, match="must make the model smaller"):
+            limits(wrong)
+
+
+def test_a_time_that_is_met_already_is_told(whole, task):
+    with pytest.raises(UsageError, match="already, less than the 100000 ms allowed"):
+        tr.shrink(whole, task, to="100000ms", trials=1)
+
+
+def test_other_classes_are_refused(whole, task):
+    other = tr.reshape(whole, head=["cat", "dog"])
+    with pytest.raises(UsageError, match="must have the Model's kind and classes"):
+        tr.shrink(other, task)
