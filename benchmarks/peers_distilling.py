@@ -5,7 +5,7 @@ PEER/bin/python benchmarks/peers_distilling.py theirs FOLDER        # pip instal
 python benchmarks/peers_distilling.py table FOLDER
 
 The teacher is the ResNet-20 of CIFAR-10 (WEIGHTS/cifar10_resnet/resnet20-12fca82f.th), fine-tuned on DATA; the student
-a ResNet-8 from random weights, 3.5 times smaller, at 32 px. `ours` writes into FOLDER the teacher's and the student's
+a ResNet-8 from random weights, 3.6 times smaller, at 32 px. `ours` writes into FOLDER the teacher's and the student's
 first weights, and every augmented batch that it trains on; `theirs` trains on those very tensors. Both: SGD with
 Nesterov momentum 0.9, a rate of 0.02 that falls to 0 by a cosine, batches of 32, no decay, no clipping, no average, no
 early stop, float32, one thread; kd is 0.1·labels + 0.9·T²·KL at T = 4, at is labels + 1000·the sum over three layers.
