@@ -25,7 +25,6 @@ from transfer import IMAGENET, NETS, sources
 import transfuse as tr
 from distilling import ALONE, STUDENT, rows_of, timed
 from transfuse.core.nouns import Model, Source, Task
-from transfuse.distilling.teachers import opened_teacher
 from transfuse.evaluating.assessing import assess
 
 ENSEMBLE, BEST, FROM_ENSEMBLE, FROM_BEST = "ensemble", "best single", "from the ensemble", "from the best single"
@@ -52,7 +51,7 @@ def _seed(given: argparse.Namespace, seed: int) -> None:
         made[name] = model
         _record(given.out, name, seed, model, task, seconds)
     models = list(made.values())
-    _record(given.out, ENSEMBLE, seed, opened_teacher(models, task).model(task), task, 0.0)
+    _record(given.out, ENSEMBLE, seed, models, task, 0.0)
     best = max(models, key=lambda model: _loss(model, task))
     _record(given.out, BEST, seed, best, task, 0.0)
     more: dict[str, Any] = {"seed": seed, "rate": given.rate, "steps": given.steps}
@@ -78,11 +77,14 @@ def _student(given: argparse.Namespace) -> Source:
     return tr.source(resnet, trust_code=True, size=32, **IMAGENET)
 
 
-def _record(out: Path, name: str, seed: int, model: Model, task: Task, seconds: float) -> None:
-    found = assess(model, task.splits["test"])
-    right_N = found.outputs_NC.argmax(1) == found.targets
-    count = sum(p.numel() for p in model.network.parameters())
-    row = {"name": name, "seed": seed, "seconds": round(seconds, 1), "parameters": count, "model": model.name}
+def _record(out: Path, name: str, seed: int, model: Model | Sequence[Model], task: Task, seconds: float) -> None:
+    models = [model] if isinstance(model, Model) else model
+    test = task.splits["test"]
+    p_NC = np.mean([assess(one, test).outputs_NC for one in models], axis=0)
+    right_N = p_NC.argmax(1) == test.targets
+    count = sum(p.numel() for one in models for p in one.network.parameters())
+    told = " + ".join(one.name for one in models)
+    row = {"name": name, "seed": seed, "seconds": round(seconds, 1), "parameters": count, "model": told}
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("a") as file:
         file.write(json.dumps({**row, "right": "".join(str(int(hit)) for hit in right_N)}) + "\n")

@@ -16,6 +16,8 @@ COMMANDS = {
     "fuse": ("transfuse.cli.fuse:command", "Several models into one: their weights, or their predictions."),
     "distill": ("transfuse.cli.distill:command", "A small student that answers as a large teacher does, with proof."),
     "reshape": ("transfuse.cli.reshape:command", "A saved model wider, deeper, smaller, or for other classes."),
+    "split": ("transfuse.cli.split:command", "A saved model parted into one for each group of classes."),
+    "join": ("transfuse.cli.join:command", "Models for different classes into one."),
     "shrink": ("transfuse.cli.shrink:command", "A saved model in several smaller sizes, with proof and pictures."),
     "verify": ("transfuse.cli.verify:command", "Whether a fused model and its parents are as they were."),
     "update": ("transfuse.cli.update:command", "More examples into a saved probe, at once and exactly."),
