@@ -53,7 +53,7 @@ def command_with_stand_ins(line: str) -> list[str]:
     words = [path for word in words for path in (sorted(map(str, Path().glob(word))) if "*" in word else [word])]
     if texts or (any(".csv" in word or "sqlite" in word for word in words) and words[0] == "fit"):
         return [*words, *SHORT[2:]]
-    return [*words, *{"fit": SHORT, "transfer": SHORT, "distill": SHORT, "rank": SHORT[:2]}.get(words[0], ())]
+    return [*words, *{"fit": SHORT, "transfer": SHORT, "distill": SHORT, "rank": SHORT[:2], "shrink": SHORT[2:]}.get(words[0], ())]
 
 
 def python_with_stand_ins(block: str) -> str:
@@ -108,7 +108,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, tiny_networks: dict[str, Path
 
 
 def test_the_readme_has_what_is_tested_here():
-    assert len(COMMANDS) == 25 and len(MAKE) == 2 and len(blocks("python")) == 1
+    assert len(COMMANDS) == 28 and len(MAKE) == 2 and len(blocks("python")) == 1
     assert len(COMMANDS) + len(MAKE) == len(lines())
 
 
