@@ -37,7 +37,7 @@ PICTURES = (
     " seresnet18 convnext_atto poolformer_s12 vit_tiny_patch16_224 deit_tiny_patch16_224 swin_tiny_patch4_window7_224"
     " mixer_s32_224 resmlp_12_224 mobilevit_xxs edgenext_xx_small fastvit_t8 levit_128s pvt_v2_b0 ghostnet_050"
     " cspresnet50 rexnet_100 skresnet18 inception_next_atto coat_lite_tiny xcit_nano_12_p16_224 cait_xxs24_224"
-).split()
+).split()  # noqa: SIM905
 _BERT = {"model_type": "bert", "hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 256}
 _LLAMA = {"model_type": "llama", "hidden_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2}
 _GPT = {"model_type": "gpt2", "n_embd": 128, "n_head": 4, "n_layer": 3}
@@ -112,7 +112,9 @@ def network_of(name: str) -> tuple[Network, Callable[[int], Tensor]]:
     else:
         size = 128 if name == "inception_v3" else 64
         body, head = of_timm(_timm(name, size))
-        network, sample = Network(body, head or nn.Identity()), partial(_pictures, size=size)
+        sample = partial(_pictures, size=size)
+        linear = head if isinstance(head, nn.Linear) else nn.Linear(body.eval()(sample(0)).shape[1], 7)
+        network = Network(body, linear)
     with torch.no_grad():
         for tensor in network.state_dict().values():
             if tensor.is_floating_point():

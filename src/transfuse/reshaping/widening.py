@@ -41,14 +41,14 @@ def widen(
     anatomy = anatomy_of(network, sample)
     wanted, kept = growth(anatomy, ratio)
     maps = {n: _copies(anatomy.units[n].size, size, key(seed, "copies", n)) for n, size in wanted.items()}
-    passing = _passing(network, sample, anatomy, maps, seed)
-    kept |= {anatomy.units[n].name: "copying it changed what the network answers" for n in maps if n not in passing}
-    if not passing:
+    good = passing(network, sample, anatomy, maps, seed)
+    kept |= {anatomy.units[n].name: "copying it changed what the network answers" for n in maps if n not in good}
+    if not good:
         why = "; ".join(dict.fromkeys(kept.values())) or "it has no units"
         raise WeightsError(f"The network cannot be widened by {ratio:g}: {why}.")
-    made = _grown(network, anatomy, {n: maps[n] for n in passing}, seed)
+    made = _grown(network, anatomy, {n: maps[n] for n in good}, seed)
     facts = {
-        "grown": {anatomy.units[n].name: [anatomy.units[n].size, len(maps[n])] for n in sorted(passing)},
+        "grown": {anatomy.units[n].name: [anatomy.units[n].size, len(maps[n])] for n in sorted(good)},
         "kept": kept,
         "not_understood": list(anatomy.unknown),
         "difference": difference(network, made, sample),
@@ -103,7 +103,7 @@ def _shares(map_: np.ndarray, seed: int) -> np.ndarray:
     return drawn / np.bincount(map_, weights=drawn)[map_]
 
 
-def _passing(network: Network, sample: Tensor, anatomy: Anatomy, maps: Maps, seed: int) -> set[int]:
+def passing(network: Network, sample: Tensor, anatomy: Anatomy, maps: Maps, seed: int) -> set[int]:
     """Numbers of units whose copies keep the function; found by halving what fails together."""
     good: set[int] = set()
 
