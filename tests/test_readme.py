@@ -53,7 +53,10 @@ def command_with_stand_ins(line: str) -> list[str]:
     words = [path for word in words for path in (sorted(map(str, Path().glob(word))) if "*" in word else [word])]
     if texts or (any(".csv" in word or "sqlite" in word for word in words) and words[0] == "fit"):
         return [*words, *SHORT[2:]]
-    return [*words, *{"fit": SHORT, "transfer": SHORT, "distill": SHORT, "rank": SHORT[:2], "shrink": SHORT[2:]}.get(words[0], ())]
+    return [
+        *words,
+        *{"fit": SHORT, "transfer": SHORT, "distill": SHORT, "rank": SHORT[:2], "shrink": SHORT[2:]}.get(words[0], ()),
+    ]
 
 
 def python_with_stand_ins(block: str) -> str:

@@ -27,8 +27,7 @@ def size(network):
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("ratio", [1.5, 2.0])
+@pytest.mark.parametrize(("name", "ratio"), [*((name, 1.5) for name in NETWORKS), *((name, 2.0) for name in WHOLE)])
 def test_every_kind_of_network_keeps_its_function(name, ratio):
     network = network_of(name)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
@@ -43,7 +42,7 @@ def test_every_kind_of_network_keeps_its_function(name, ratio):
         assert any("give 2 or more" in why for why in facts["kept"].values())
 
 
-@pytest.mark.parametrize("name", ["resnet", "convnext", "efficientnet", "vit", "table"])
+@pytest.mark.parametrize("name", ["resnet", "vit", "table"])
 def test_a_saved_model_is_built_again(name, tmp_path):
     model = model_of(name)
     x = batch_of(model)
@@ -89,17 +88,22 @@ def test_copies_part_under_any_optimiser(optimizer):
     wider.requires_grad_(True).train()
     weight = wider.get_parameter("body.1.weight")
     assert facts["grown"]["body.1.weight[0]"] == [20, 40]
-    pairs = torch.cdist(weight.detach(), weight.detach()) + torch.eye(40)
-    assert int((pairs == 0).sum()) == 40  # every unit has one exact copy
+    assert int((_apart(weight) == 0).sum()) == 40  # every unit has one exact copy
     steps = optimizer(wider.parameters(), lr=1e-2)
     for step in range(3):
         steps.zero_grad()
         wider(pictures(8, seed=step)).square().sum().backward()
         steps.step()
-    assert float((torch.cdist(weight.detach(), weight.detach()) + torch.eye(40)).min()) > 0
+    assert float(_apart(weight).min()) > 0
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def _apart(weight):
+    """Largest difference of every row from every other; 1 from itself."""
+    rows = weight.detach()
+    return (rows[:, None] - rows[None]).abs().amax(-1) + torch.eye(len(rows))
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.floats(1.05, 4.0), st.integers(0, 2**31))
 def test_any_ratio_and_seed(ratio, seed):
     network = network_of("grouped")

@@ -4,21 +4,22 @@ Structured pruning of whole units over the traced graph (as DepGraph, arXiv 2301
 streams, concatenation, grouped and depthwise convolutions and attention heads shrink as one. Ours: units are ranked
 over the whole network by what they are worth to the task (`importance`) for each parameter that goes with them, in
 several rounds, because what is left matters more once others are gone; batch statistics are estimated anew at the end.
-What is saved are sizes, never a pickled network.
+Only those units may go of which one more, copied, would not change the answers (`widening`): code that fixes their
+number is found out before anything is cut. What is saved are sizes, never a pickled network.
 """
 
 import copy
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from transfuse.core.errors import UsageError, WeightsError
-from transfuse.reshaping.halving import passing
 from transfuse.reshaping.importance import importance
-from transfuse.reshaping.resizing import Anatomy, anatomy_of, change_between, difference, in_body, resized
+from transfuse.reshaping.resizing import Anatomy, anatomy_of, change_between, in_body, resized
+from transfuse.reshaping.widening import keeping
 from transfuse.sources.network import Network
 from transfuse.training.batch_statistics import estimated_anew
 from transfuse.training.losses import Loss
@@ -45,13 +46,15 @@ def prune(
         raise UsageError(f"`prune` must be a share of the parameters between 0 and 1, such as 0.5, but is {share:g}.")
     sample = batches[0][0][:2]
     whole, first = _count(network), anatomy_of(network, sample)
-    made, broken = network, _broken(network, first, sample)
+    made, free = network, _prunable(network, sample, first)
+    kept = {n: first.roles.still.get(n, "other units or the code depend on their number") for n in in_body(first)}
     for turn in range(rounds):
         anatomy = first if turn == 0 else anatomy_of(made, sample)
         target = round(whole * (1 - share) ** ((turn + 1) / rounds))
         if _count(made) > target:
             worth = importance(made, anatomy, batches, loss)
-            made = resized(made, anatomy, _remaining(anatomy, worth, target, made, broken))
+            numbers = free if turn == 0 else _prunable(made, sample, anatomy)
+            made = resized(made, anatomy, _remaining(anatomy, {n: worth[n] for n in numbers}, target, made))
         tell(turn + 1, rounds)
     if made is network:
         made = copy.deepcopy(network)
@@ -60,41 +63,29 @@ def prune(
     sizes = {units.name: [units.size, after.get(units.name, 1)] for units in first.units}
     facts = {
         "sizes": {name: own for name, own in sizes.items() if own[0] != own[1]},
-        "kept": {
-            **{first.units[n].name: first.roles.still[n] for n in in_body(first) if n in first.roles.still},
-            **dict.fromkeys(sorted(broken), "the network's code counts on their number"),
-        },
+        "kept": {first.units[n].name: why for n, why in kept.items() if n not in free},
         "not_understood": list(first.unknown),
     }
     return made.eval(), change_between(network.body, made.body), facts
 
 
-def prunable(anatomy: Anatomy) -> list[int]:
-    """Numbers of units of the body that may go one by one."""
+def _prunable(network: Network, sample: Tensor, anatomy: Anatomy) -> set[int]:
+    """Numbers of units of the body that may go one by one; in norms over units only twice as many prove that."""
     wanted = [n for n in in_body(anatomy) if n not in anatomy.roles.still]
-    return [n for n in wanted if n not in anatomy.doubled(wanted)]
-
-
-def _broken(network: Network, anatomy: Anatomy, sample: Tensor) -> set[str]:
-    """Names of units without one of which the network does not run: their number is written in its code."""
-    numbers = prunable(anatomy)
-
-    def runs(chosen: Sequence[int]) -> bool:
-        maps = {n: np.arange(anatomy.units[n].size - 1) for n in chosen}
-        return math.isfinite(difference(network, resized(network, anatomy, maps), sample))
-
-    return {anatomy.units[n].name for n in set(numbers) - passing(numbers, runs)}
+    double = anatomy.doubled(wanted)
+    sizes = {n: anatomy.units[n].size for n in wanted if n not in double}
+    more = {n: np.arange(size + (size if n in anatomy.roles.normed else 1)) % size for n, size in sizes.items()}
+    return keeping(network, sample, anatomy, more, seed=0)
 
 
 def _remaining(
-    anatomy: Anatomy, worth: Mapping[int, np.ndarray], target: int, network: Network, broken: Collection[str]
+    anatomy: Anatomy, worth: Mapping[int, np.ndarray], target: int, network: Network
 ) -> dict[int, np.ndarray]:
     """Units to keep, by number, so that at most `target` parameters are left; the threshold is found by halving."""
     names = [name for name, _ in network.named_parameters() if name in anatomy.axes]
     counted = {name: anatomy.axes[name] for name in names}
-    numbers = [n for n in prunable(anatomy) if anatomy.units[n].name not in broken]
-    score = {n: worth[n] / _price(anatomy, counted, n) for n in numbers}
-    every = np.sort(np.concatenate(list(score.values()))) if numbers else np.zeros(0)
+    score = {n: own / _price(anatomy, counted, n) for n, own in worth.items()}
+    every = np.sort(np.concatenate(list(score.values()))) if score else np.zeros(0)
     low, high = 0, len(every)
     while low < high:  # the fewest units to go that meet the target
         middle = (low + high) // 2
@@ -104,8 +95,8 @@ def _remaining(
         low, high = (low, middle) if fits else (middle + 1, high)
     if low == len(every):
         raise WeightsError(
-            f"The network cannot be pruned to {target:,} parameters: every layer keeps a tenth of its units. Ask for a"
-            " smaller share, or distil into a smaller network."
+            f"The network cannot be pruned to {target:,} parameters: of what may go, every layer keeps a tenth of"
+            " its units. Ask for a smaller share, or distil into a smaller network."
         )
     return _above(score, every[low])
 

@@ -161,6 +161,7 @@ def _of_cut(
 ) -> Iterator[tuple[str, str, int | tuple[int, ...]]]:
     """Numbers by which code cuts an axis: how many there are (of heads), or how large the pieces or the whole are."""
     counts: dict[int, int] = {}
+    leading: dict[int, int] = {}  # surer: of four heads of four channels, heads are what there are four of
     sizes: dict[int, int] = {}
     for axis in counted.axes:
         pieces = [(piece.size, len(anatomy.orders.positions(piece, maps))) for piece in pieces_of(axis)]
@@ -168,9 +169,10 @@ def _of_cut(
             sizes |= dict(pieces) | _running(pieces, operator.add)
         else:
             counts |= dict(pieces)
+            leading |= dict(pieces[:-1])
             sizes |= _running(pieces[::-1], operator.mul)
     for name, value in _sizes(module):
-        told = sizes if any(part in name for part in _NAMES_OF_SIZES) else counts
+        told = sizes if any(part in name for part in _NAMES_OF_SIZES) else counts | leading
         new: Any = tuple(told.get(v, v) for v in value) if isinstance(value, tuple) else told.get(value, value)
         if new != value:
             yield counted.module, name, new

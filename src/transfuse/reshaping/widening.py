@@ -40,12 +40,7 @@ def widen(
     anatomy = anatomy_of(network, sample)
     wanted, kept = growth(anatomy, ratio)
     maps = {n: _copies(anatomy.units[n].size, size, key(seed, "copies", n)) for n, size in wanted.items()}
-
-    def same(chosen: Sequence[int]) -> bool:
-        made = _grown(network, anatomy, {n: maps[n] for n in chosen}, seed)
-        return difference(network, made, sample) <= TOLERANCE
-
-    good = passing(sorted(maps), same)
+    good = keeping(network, sample, anatomy, maps, seed)
     kept |= {anatomy.units[n].name: "copying it changed what the network answers" for n in maps if n not in good}
     if not good:
         why = "; ".join(dict.fromkeys(kept.values())) or "it has no units"
@@ -58,6 +53,16 @@ def widen(
         "difference": difference(network, made, sample),
     }
     return made, change_between(network.body, made.body), facts
+
+
+def keeping(network: Network, sample: Tensor, anatomy: Anatomy, maps: Maps, seed: int) -> set[int]:
+    """Numbers of units whose copies keep the function."""
+
+    def same(chosen: Sequence[int]) -> bool:
+        made = _grown(network, anatomy, {n: maps[n] for n in chosen}, seed)
+        return difference(network, made, sample) <= TOLERANCE
+
+    return passing(sorted(maps), same)
 
 
 def growth(anatomy: Anatomy, ratio: float) -> tuple[dict[int, int], dict[str, str]]:
