@@ -13,7 +13,9 @@ from transfuse.reshaping.importance import importance
 from transfuse.reshaping.pruning import prune
 from transfuse.reshaping.resizing import anatomy_of
 from transfuse.sources.bodies import of_function
+from transfuse.sources.changes.table import replayed
 from transfuse.sources.network import Network
+from transfuse.sources.opening import rebuild
 from transfuse.training.losses import cross_entropy
 
 
@@ -116,3 +118,14 @@ def test_a_share_must_be_between_0_and_1(share):
 def test_too_much_is_refused():
     with pytest.raises(WeightsError, match="keeps a tenth of its units"):
         prune(network_of("vit"), labelled(pictures(8), 5), 0.99, cross_entropy, rounds=1)
+
+
+def test_without_its_weights_the_shape_is_drawn_not_empty():
+    model = model_of("resnet")
+    x = batch_of(model, 8)
+    smaller, change, _ = prune(model.network, labelled(x), 0.3, cross_entropy, rounds=1)
+    body = replayed(rebuild(model.builder), change)
+    names = [name for name in change["tensors"] if name.endswith("conv1.weight")]
+    assert names
+    assert all(float(body.state_dict()[name].std()) > 0 for name in names)
+    assert body.state_dict().keys() == smaller.body.state_dict().keys()

@@ -32,7 +32,10 @@ def evidence(whole: Model, rungs: Sequence["Rung"], task: Task, *, run: Run, com
         columns=tuple(rows[0]),
         rows=tuple(rows),
         summary=tuple(line for rung in rungs for line in _told(rung, found, costs, split)),
-        sections=(*_fronts(found, costs, task), _decided(rungs)),
+        sections=(
+            *_fronts({n: found[n] for n in (WHOLE, *(r.limit.name for r in rungs))}, costs, task),
+            _decided(rungs),
+        ),
         warnings=(*task.warnings, *_no_test(split)),
         command=command,
     )

@@ -13,7 +13,7 @@ from transfuse.core.errors import ModelError
 
 
 def replayed(body: nn.Module, change: Mapping[str, Any]) -> nn.Module:
-    """The body with room for tensors of these shapes; what was in them is gone. Raises `ModelError`."""
+    """The body with tensors of these shapes, whose weights are drawn anew as their layers do. Raises `ModelError`."""
     known = body.state_dict(keep_vars=True)
     for name, shape in change["tensors"].items():
         if name not in known:
@@ -22,7 +22,21 @@ def replayed(body: nn.Module, change: Mapping[str, Any]) -> nn.Module:
     for path, attributes in change["attributes"].items():
         for attribute, value in attributes.items():
             set_number(body.get_submodule(path), attribute, value)
+    for path in dict.fromkeys(name.rpartition(".")[0] for name in change["tensors"]):
+        _draw(body.get_submodule(path))
     return body
+
+
+def _draw(module: nn.Module) -> None:
+    """Random weights; a layer without a way of its own draws as transformers do."""
+    if callable(reset := getattr(module, "reset_parameters", None)):
+        reset()
+        return
+    for parameter in module.parameters(recurse=False):
+        if parameter.ndim > 1:
+            nn.init.trunc_normal_(parameter, std=0.02)
+        else:
+            nn.init.ones_(parameter)
 
 
 def put(body: nn.Module, name: str, tensor: torch.Tensor) -> None:
