@@ -31,13 +31,13 @@ from transfuse.sources.network import Network
 from transfuse.sources.tables.network import TabularBody
 from transfuse.sources.texts.networks import built
 
-PICTURES = (
-    "resnet18 resnet50 vgg11_bn mobilenetv2_100 mobilenetv3_small_050 efficientnet_b0 tf_efficientnetv2_b0"
-    " inception_v3 resnext50_32x4d regnety_002 densenet121 dla34 vovnet39a hgnetv2_b0 repvgg_a0 res2net50_26w_4s"
-    " seresnet18 convnext_atto poolformer_s12 vit_tiny_patch16_224 deit_tiny_patch16_224 swin_tiny_patch4_window7_224"
-    " mixer_s32_224 resmlp_12_224 mobilevit_xxs edgenext_xx_small fastvit_t8 levit_128s pvt_v2_b0 ghostnet_050"
-    " cspresnet50 rexnet_100 skresnet18 inception_next_atto coat_lite_tiny xcit_nano_12_p16_224 cait_xxs24_224"
-).split()  # noqa: SIM905
+PICTURES = """
+resnet18 resnet50 vgg11_bn mobilenetv2_100 mobilenetv3_small_050 efficientnet_b0 tf_efficientnetv2_b0 inception_v3
+resnext50_32x4d regnety_002 densenet121 dla34 vovnet39a hgnetv2_b0 repvgg_a0 res2net50_26w_4s seresnet18 convnext_atto
+poolformer_s12 vit_tiny_patch16_224 deit_tiny_patch16_224 swin_tiny_patch4_window7_224 mixer_s32_224 resmlp_12_224
+mobilevit_xxs edgenext_xx_small fastvit_t8 levit_128s pvt_v2_b0 ghostnet_050 cspresnet50 rexnet_100 skresnet18
+inception_next_atto coat_lite_tiny xcit_nano_12_p16_224 cait_xxs24_224
+"""
 _BERT = {"model_type": "bert", "hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 256}
 _LLAMA = {"model_type": "llama", "hidden_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2}
 _GPT = {"model_type": "gpt2", "n_embd": 128, "n_head": 4, "n_layer": 3}
@@ -55,7 +55,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     wide = commands.add_parser("widen")
     wide.add_argument("--ratios", type=float, nargs="+", default=[1.5, 2.0])
-    wide.add_argument("--networks", nargs="+", default=[*PICTURES, *TEXTS, "table"])
+    wide.add_argument("--networks", nargs="+", default=[*PICTURES.split(), *TEXTS, "table"])
     given = parser.parse_args()
     torch.set_num_threads(1)
     for ratio in given.ratios:

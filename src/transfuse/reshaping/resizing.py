@@ -171,7 +171,8 @@ def _of_cut(
             leading |= dict(pieces[:-1])
             sizes |= _running(pieces[::-1], operator.mul)
     for name, value in _sizes(module):
-        told = sizes if any(part in name for part in _NAMES_OF_SIZES) else counts | leading
+        size = any(part in name for part in _NAMES_OF_SIZES)
+        told = counts | leading | sizes if size else sizes | counts | leading
         new: Any = tuple(told.get(v, v) for v in value) if isinstance(value, tuple) else told.get(value, value)
         if new != value:
             yield counted.module, name, new
