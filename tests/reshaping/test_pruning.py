@@ -55,7 +55,7 @@ def test_a_saved_model_is_built_again(name, tmp_path):
 @pytest.mark.parametrize(
     ("name", "fixed", "free"),
     [
-        ("grouped", "stem.weight[0]", "mixed.weight[0]"),
+        ("grouped", "grouped.weight[0]", "mixed.weight[0]"),
         ("attention", "place[2]", "up.weight[0]"),
         ("encoder", "0.weight[0]", "3.linear1.weight[0]"),
     ],
