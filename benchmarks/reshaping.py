@@ -1,13 +1,10 @@
-"""Networks made wider with the same answers, and networks pruned beside Torch-Pruning.
+"""Networks of every kind made wider: whether they still answer the same, and what refused to grow.
 
-    OMP_NUM_THREADS=1 python benchmarks/reshaping.py widen [--ratios 1.5 2] [--networks resnet18 bert ...]
-    OMP_NUM_THREADS=1 python benchmarks/reshaping.py prune DATA --model FOLDER --env v-tp/bin/python
+    OMP_NUM_THREADS=1 python benchmarks/reshaping.py [--ratios 1.5 2] [--networks resnet18 bert ...]
 
-`widen`: networks of timm, transformers and for tables with random weights, where nothing is 0 or 1 that training would
-move. Differences are those of a sample that widening did not see, as a share of the largest answer. `copied only` is
-the control: the same copies without splitting any weight, which must not pass.
-
-`prune`: see `reshaping_pruning.py`.
+Networks of timm, transformers and for tables with random weights, where nothing is 0 or 1 that training would move.
+Differences are those of a sample that widening did not see, as a share of the largest answer. `copied only` is the
+control: the same copies without splitting any weight, which must not pass. Pruning: `reshaping_pruning.py`.
 """
 
 import argparse
@@ -52,10 +49,8 @@ TEXTS: Mapping[str, Mapping[str, Any]] = {
 def main() -> None:
     """Print a line for each network and ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    wide = commands.add_parser("widen")
-    wide.add_argument("--ratios", type=float, nargs="+", default=[1.5, 2.0])
-    wide.add_argument("--networks", nargs="+", default=[*PICTURES.split(), *TEXTS, "table"])
+    parser.add_argument("--ratios", type=float, nargs="+", default=[1.5, 2.0])
+    parser.add_argument("--networks", nargs="+", default=[*PICTURES.split(), *TEXTS, "table"])
     given = parser.parse_args()
     torch.set_num_threads(1)
     for ratio in given.ratios:
@@ -63,7 +58,7 @@ def main() -> None:
 
 
 def _table(names: list[str], ratio: float) -> None:
-    print(f"widen {ratio:g} | parameters | difference, float64 | float32 | copied only | grown | kept: why | CPU-s")
+    print(f"widen {ratio:g} | parameters, times | float64 | float32 | copied only | grown | kept: why | CPU-s")
     passed = 0
     for name in names:
         begin = time.process_time()
