@@ -78,7 +78,7 @@ def resized(network: Network, anatomy: Anatomy, maps: Maps, shares: Shares | Non
         tensor = gathered(name, state[name].detach(), anatomy, maps, shares or {})
         if tensor is not None:
             put(made, name, tensor)
-    for path, attribute, value in _numbers(made, anatomy, maps):
+    for path, attribute, value in list(_numbers(made, anatomy, maps)):  # all are read before one is set
         set_number(made.get_submodule(path), attribute, value)
     return made
 
