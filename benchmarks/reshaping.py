@@ -1,13 +1,10 @@
-"""Networks made wider with the same answers, and networks pruned beside Torch-Pruning.
+"""Networks of every kind made wider: whether they still answer the same, and what refused to grow.
 
-    OMP_NUM_THREADS=1 python benchmarks/reshaping.py widen [--ratios 1.5 2] [--networks resnet18 bert ...]
-    OMP_NUM_THREADS=1 python benchmarks/reshaping.py prune DATA --model FOLDER --env v-tp/bin/python
+    OMP_NUM_THREADS=1 python benchmarks/reshaping.py [--ratios 1.5 2] [--networks resnet18 bert ...]
 
-`widen`: networks of timm, transformers and for tables with random weights, where nothing is 0 or 1 that training would
-move. Differences are those of a sample that widening did not see, as a share of the largest answer. `copied only` is
-the control: the same copies without splitting any weight, which must not pass.
-
-`prune`: see `reshaping_pruning.py`.
+Networks of timm, transformers and for tables with random weights, where nothing is 0 or 1 that training would move.
+Differences are those of a sample that widening did not see, as a share of the largest answer. `copied only` is the
+control: the same copies without splitting any weight, which must not pass. Pruning: `reshaping_pruning.py`.
 """
 
 import argparse
@@ -31,45 +28,13 @@ from transfuse.sources.network import Network
 from transfuse.sources.tables.network import TabularBody
 from transfuse.sources.texts.networks import built
 
-PICTURES = [
-    "resnet18",
-    "resnet50",
-    "vgg11_bn",
-    "mobilenetv2_100",
-    "mobilenetv3_small_050",
-    "efficientnet_b0",
-    "tf_efficientnetv2_b0",
-    "inception_v3",
-    "resnext50_32x4d",
-    "regnety_002",
-    "densenet121",
-    "dla34",
-    "vovnet39a",
-    "hgnetv2_b0",
-    "repvgg_a0",
-    "res2net50_26w_4s",
-    "seresnet18",
-    "convnext_atto",
-    "poolformer_s12",
-    "vit_tiny_patch16_224",
-    "deit_tiny_patch16_224",
-    "swin_tiny_patch4_window7_224",
-    "mixer_s32_224",
-    "resmlp_12_224",
-    "mobilevit_xxs",
-    "edgenext_xx_small",
-    "fastvit_t8",
-    "levit_128s",
-    "pvt_v2_b0",
-    "ghostnet_050",
-    "cspresnet50",
-    "rexnet_100",
-    "skresnet18",
-    "inception_next_atto",
-    "coat_lite_tiny",
-    "xcit_nano_12_p16_224",
-    "cait_xxs24_224",
-]
+PICTURES = """
+resnet18 resnet50 vgg11_bn mobilenetv2_100 mobilenetv3_small_050 efficientnet_b0 tf_efficientnetv2_b0 inception_v3
+resnext50_32x4d regnety_002 densenet121 dla34 vovnet39a hgnetv2_b0 repvgg_a0 res2net50_26w_4s seresnet18 convnext_atto
+poolformer_s12 vit_tiny_patch16_224 deit_tiny_patch16_224 swin_tiny_patch4_window7_224 mixer_s32_224 resmlp_12_224
+mobilevit_xxs edgenext_xx_small fastvit_t8 levit_128s pvt_v2_b0 ghostnet_050 cspresnet50 rexnet_100 skresnet18
+inception_next_atto coat_lite_tiny xcit_nano_12_p16_224 cait_xxs24_224
+"""
 _BERT = {"model_type": "bert", "hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 256}
 _LLAMA = {"model_type": "llama", "hidden_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2}
 _GPT = {"model_type": "gpt2", "n_embd": 128, "n_head": 4, "n_layer": 3}
@@ -84,10 +49,8 @@ TEXTS: Mapping[str, Mapping[str, Any]] = {
 def main() -> None:
     """Print a line for each network and ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    wide = commands.add_parser("widen")
-    wide.add_argument("--ratios", type=float, nargs="+", default=[1.5, 2.0])
-    wide.add_argument("--networks", nargs="+", default=[*PICTURES, *TEXTS, "table"])
+    parser.add_argument("--ratios", type=float, nargs="+", default=[1.5, 2.0])
+    parser.add_argument("--networks", nargs="+", default=[*PICTURES.split(), *TEXTS, "table"])
     given = parser.parse_args()
     torch.set_num_threads(1)
     for ratio in given.ratios:
@@ -95,7 +58,7 @@ def main() -> None:
 
 
 def _table(names: list[str], ratio: float) -> None:
-    print(f"widen {ratio:g} | parameters | difference, float64 | float32 | copied only | grown | kept: why | CPU-s")
+    print(f"widen {ratio:g} | parameters, times | float64 | float32 | copied only | grown | kept: why | CPU-s")
     passed = 0
     for name in names:
         begin = time.process_time()

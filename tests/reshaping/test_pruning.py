@@ -36,7 +36,7 @@ def network_of(name):
 def test_every_kind_of_network_gets_as_small_as_asked(name):
     network = network_of(name)
     before = answers(network, pictures())
-    smaller, _, facts = prune(network, labelled(pictures(8), 5), 0.4, cross_entropy, rounds=2)
+    smaller, _, facts = prune(network, labelled(pictures(8), 5), 0.4, cross_entropy, rounds=2 if name == "vit" else 1)
     assert size(smaller) <= 0.6 * size(network)
     assert size(smaller) >= 0.3 * size(network)  # no more than needed, but for whole units
     assert answers(smaller, pictures(3)).shape == (3, 5)
@@ -49,7 +49,7 @@ def test_every_kind_of_network_gets_as_small_as_asked(name):
 def test_a_saved_model_is_built_again(name, tmp_path):
     model = model_of(name)
     x = batch_of(model, 8)
-    smaller, change, _ = prune(model.network, labelled(x), 0.3, cross_entropy, rounds=2)
+    smaller, change, _ = prune(model.network, labelled(x), 0.3, cross_entropy, rounds=1)
     ours, again = there_and_back(changed(model, smaller, change), tmp_path / "model", x)
     assert torch.equal(ours, again)
 
@@ -57,7 +57,7 @@ def test_a_saved_model_is_built_again(name, tmp_path):
 @pytest.mark.parametrize(
     ("name", "fixed", "free"),
     [
-        ("grouped", "stem.weight[0]", "mixed.weight[0]"),
+        ("grouped", "grouped.weight[0]", "mixed.weight[0]"),
         ("attention", "place[2]", "up.weight[0]"),
         ("encoder", "0.weight[0]", "3.linear1.weight[0]"),
     ],

@@ -130,6 +130,28 @@ def test_the_weight_of_a_unit_is_split_between_its_copies():
     }
 
 
+class Numbered(nn.Module):
+    """Its code holds numbers: of pixels, which happen to be as many as its channels, and of channels, by any name."""
+
+    def __init__(self):
+        super().__init__()
+        self.img_size, self.out_chs, self.nf = 16, 32, 32
+        self.one, self.two = nn.Conv2d(3, 16, 1), nn.Conv2d(16, 16, 3, padding=1, groups=16)
+
+    def forward(self, x):
+        assert x.shape[-1] == self.img_size
+        x = torch.relu(self.one(x))
+        return torch.cat([x, self.two(x)], 1)[:, : self.out_chs].mean((2, 3)).view(-1, self.nf)
+
+
+def test_numbers_in_modules_follow_units_and_nothing_else():
+    network = Network(Numbered(), nn.Linear(32, 3)).eval()
+    x = torch.randn(2, 3, 16, 16)
+    wider, change, _ = widen(network, x, 1.5)
+    assert change["attributes"][""] == {"out_chs": 48, "nf": 48}
+    torch.testing.assert_close(answers(wider, x), answers(network, x), rtol=1e-4, atol=1e-5)
+
+
 class Added(nn.Module):
     """Its units are summed up without weights, so their number is part of the function."""
 

@@ -10,7 +10,7 @@ number is found out before anything is cut. What is saved are sizes, never a pic
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,6 @@ def prune(
     sample = batches[0][0][:2]
     whole, first = _count(network), anatomy_of(network, sample)
     made, free = network, _prunable(network, sample, first)
-    kept = {n: first.roles.still.get(n, "other units or the code depend on their number") for n in in_body(first)}
     for turn in range(rounds):
         anatomy = first if turn == 0 else anatomy_of(made, sample)
         target = round(whole * (1 - share) ** ((turn + 1) / rounds))
@@ -63,17 +62,30 @@ def prune(
     sizes = {units.name: [units.size, after.get(units.name, 1)] for units in first.units}
     facts = {
         "sizes": {name: own for name, own in sizes.items() if own[0] != own[1]},
-        "kept": {first.units[n].name: why for n, why in kept.items() if n not in free},
+        "kept": _kept(first, free),
         "not_understood": list(first.unknown),
     }
     return made.eval(), change_between(network.body, made.body), facts
 
 
-def _prunable(network: Network, sample: Tensor, anatomy: Anatomy) -> set[int]:
-    """Numbers of units of the body that may go one by one; in norms over units only twice as many prove that."""
+def _single(anatomy: Anatomy) -> list[int]:
+    """Numbers of units of the body that no operator and no other units hold fast."""
     wanted = [n for n in in_body(anatomy) if n not in anatomy.roles.still]
     double = anatomy.doubled(wanted)
-    sizes = {n: anatomy.units[n].size for n in wanted if n not in double}
+    return [n for n in wanted if n not in double]
+
+
+def _kept(anatomy: Anatomy, free: Collection[int]) -> dict[str, str]:
+    """Why others may not go."""
+    single = _single(anatomy)
+    inside, fixed = "it stands inside other units", "other units or the code depend on their number"
+    others = [n for n in in_body(anatomy) if n not in free]
+    return {anatomy.units[n].name: anatomy.roles.still.get(n, fixed if n in single else inside) for n in others}
+
+
+def _prunable(network: Network, sample: Tensor, anatomy: Anatomy) -> set[int]:
+    """Numbers of units of the body that may go one by one; in norms over units only twice as many prove that."""
+    sizes = {n: anatomy.units[n].size for n in _single(anatomy)}
     more = {n: np.arange(size + (size if n in anatomy.roles.normed else 1)) % size for n, size in sizes.items()}
     return keeping(network, sample, anatomy, more, seed=0)
 

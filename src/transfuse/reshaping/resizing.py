@@ -28,6 +28,9 @@ BODY = "body."
 _NAMES_OF_SIZES = ("dim", "size", "ch", "feature", "width", "shape", "index", "split", "planes")
 """In names of attributes that hold the size of an axis or of its pieces; others hold how many pieces there are."""
 
+_NAMES_OF_SPACE = ("img", "patch", "window", "grid", "kernel", "stride", "resolution")
+"""In names of attributes that hold pixels or places, however many units there are."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Anatomy:
@@ -76,7 +79,7 @@ def resized(network: Network, anatomy: Anatomy, maps: Maps, shares: Shares | Non
         tensor = gathered(name, state[name].detach(), anatomy, maps, shares or {})
         if tensor is not None:
             put(made, name, tensor)
-    for path, attribute, value in _numbers(made, anatomy, maps):
+    for path, attribute, value in list(_numbers(made, anatomy, maps)):  # all are read before one is set
         set_number(made.get_submodule(path), attribute, value)
     return made
 
@@ -172,7 +175,10 @@ def _of_cut(
             leading |= dict(pieces[:-1])
             sizes |= _running(pieces[::-1], operator.mul)
     for name, value in _sizes(module):
-        told = sizes if any(part in name for part in _NAMES_OF_SIZES) else counts | leading
+        if any(part in name for part in _NAMES_OF_SPACE):
+            continue
+        size = any(part in name for part in _NAMES_OF_SIZES)
+        told = counts | leading | sizes if size else sizes | counts | leading
         new: Any = tuple(told.get(v, v) for v in value) if isinstance(value, tuple) else told.get(value, value)
         if new != value:
             yield counted.module, name, new

@@ -16,6 +16,8 @@ from transfuse.tracing.walking import Walked
 
 _LINEAR = {"linear", "conv1d", "conv2d", "conv3d"}
 _MATRICES = {"matmul", "mm", "bmm", "addmm", "baddbmm"}
+_VIEWS = {"view", "reshape", "_unsafe_view", "flatten", "unflatten"}
+_PARTS = {"split", "split_with_sizes", "chunk", "slice", "cat"}
 _SPREAD = {"mean", "var", "std", "var_mean", "std_mean"}
 _ADDED = {
     "sum",
@@ -214,7 +216,7 @@ def _reduced(name: str, seen: _Seen, found: _Found) -> None:
 
 
 def _cut(name: str, seen: _Seen, found: _Found) -> None:
-    """Views and parts are written with numbers that a module may hold, such as that of its heads."""
+    """Views, parts and what is joined are written with numbers that a module may hold, such as that of its heads."""
     values = [*seen.node.all_input_nodes, seen.node]
     axes = [axis for value in values for axis in seen.axes_of(value) if found.orders.of(axis)]
     if axes:
@@ -232,6 +234,6 @@ _NAMES: Mapping[Reader, set[str]] = {
     _group_norm: {"group_norm"},
     _batch_norm: {"batch_norm", "instance_norm", "prelu"},
     _reduced: _SPREAD | _ADDED,
-    _cut: {"view", "reshape", "_unsafe_view", "flatten", "unflatten", "split", "split_with_sizes", "chunk", "slice"},
+    _cut: _VIEWS | _PARTS,
 }
 _READERS: Mapping[str, Reader] = {name: reader for reader, names in _NAMES.items() for name in names}
