@@ -45,7 +45,7 @@ def test_two_targets_of_one_table_are_two_tasks_on_one_trunk(transfuse, here, ta
     assert answers[0]["tasks"]["colour"]["class"] in ("red", "green")
     assert answers[0]["tasks"]["light"]["values"].keys() == {"light"}
     shown = transfuse("predict", "both", picture).out
-    assert "colour" in shown and "light" in shown and str(picture) in shown
+    assert "colour" in shown and "light" in shown and picture.name in shown  # long paths are folded
 
     measured = transfuse("evaluate", "both/light", table, "--format", "json")
     assert measured.code == 0 and json.loads(measured.out)["rows"][0]["value"]["n"] == 48

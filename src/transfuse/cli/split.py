@@ -1,5 +1,7 @@
 """transfuse split: a model for each group of classes."""
 
+import json
+
 import click
 
 from transfuse.cli import shared
@@ -11,7 +13,8 @@ from transfuse.core.errors import UsageError
 @click.option("--group", "groups", multiple=True, required=True, help="NAME=CLASS,CLASS: a model for these classes.")
 @click.option("--out", default="parts", show_default=True, help="Folder with a folder for each group.")
 @click.option("--trust-code", is_flag=True, help="Run the user's own function that builds the network.")
-def command(model: str, groups: tuple[str, ...], out: str, trust_code: bool) -> None:
+@shared.as_format
+def command(model: str, groups: tuple[str, ...], out: str, trust_code: bool, form: str, quiet: bool) -> None:
     """Part a saved MODEL by its classes: each part answers as the whole does, given that the class is one of its own.
 
     `transfuse join` makes one model of them again.
@@ -23,6 +26,9 @@ def command(model: str, groups: tuple[str, ...], out: str, trust_code: bool) -> 
     shared.require_free(out, model)
     parts = split(load(model, trust_code=trust_code), _classes(groups))
     folder = save(parts, out)
+    if form == "json":
+        click.echo(json.dumps({str(folder / name): list(part.classes) for name, part in parts.items()}))
+        return
     for name, part in parts.items():
         click.echo(f"{folder / name}: {len(part.classes)} classes ({', '.join(part.classes[:10])})")
 

@@ -50,7 +50,12 @@ def shaped(model: Model, task: Task, options: Mapping[str, Any], limit: Limit, *
 
 def _of_size(model: Model, task: Task, options: Mapping[str, Any], times: float, seed: int, run: Run) -> Model:
     """So many times smaller."""
-    target = parameters(model) / times
+    target, head = parameters(model) / times, parameters(model, "head")
+    if target <= head:
+        raise WeightsError(
+            f"'{model.name}' cannot be made {times:g} times smaller: its head alone has {head:,} parameters, and"
+            f" {target:,.0f} are allowed."
+        )
     if options["activation"] != "same":
         model = _changed("activation", model, options["activation"], task, seed, run)
     if options["cut"] > 0:
@@ -59,8 +64,8 @@ def _of_size(model: Model, task: Task, options: Mapping[str, Any], times: float,
     by_units = 1 - left ** (1 - options["rank"])
     if by_units > _LEAST:
         model = _changed("prune", model, by_units, task, seed, run)
-    body = sum(p.numel() for p in model.network.get_submodule("body").parameters())
-    by_rank = 1 - (target - (parameters(model) - body)) / body
+    head = parameters(model, "head")  # which lost inputs with the units
+    by_rank = 1 - (target - head) / (parameters(model) - head)
     if by_rank > _LEAST and options["rank"] > 0:
         model = _changed("low_rank", model, by_rank, task, seed, run)
     return model
@@ -70,6 +75,6 @@ def _changed(way: str, model: Model, value: Any, task: Task, seed: int, run: Run
     return WAYS[way](Given(model, task, seed, run), value)[0]
 
 
-def parameters(model: Model) -> int:
-    """Of body and head."""
-    return sum(p.numel() for p in model.network.parameters())
+def parameters(model: Model, part: str = "") -> int:
+    """Of body and head, or of one of them."""
+    return sum(p.numel() for p in model.network.get_submodule(part).parameters())

@@ -15,7 +15,7 @@ from typing import Any
 import transfuse
 from transfuse.core.checking import require_kinds
 from transfuse.core.digests import of_value
-from transfuse.core.errors import BudgetError, TransfuseError, UsageError
+from transfuse.core.errors import BudgetError, TransfuseError, UsageError, WeightsError
 from transfuse.core.nouns import Model, Step, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
@@ -158,7 +158,7 @@ def _searched(ladder: _Ladder, limit: Limit, run: Run) -> Found:
         try:
             cut = shaped(ladder.whole, ladder.task, options, limit, seed=ladder.fit.seed, run=quiet)
             outcome = _taught(ladder, cut, replace(short, steps=effort), quiet)
-        except (UsageError, BudgetError) as problem:
+        except (UsageError, WeightsError, BudgetError) as problem:
             problems.append(problem)
             return float("-inf")
         if outcome.interrupted:

@@ -3,6 +3,7 @@
 `{"change": "sizes", "tensors": {name: shape}, "attributes": {module path: {attribute: value}}}`
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import nn
 
 from transfuse.core.errors import ModelError
 
+_MOST = 2**31
+
 
 def replayed(body: nn.Module, change: Mapping[str, Any]) -> nn.Module:
     """The body with tensors of these shapes, whose weights are drawn anew as their layers do. Raises `ModelError`."""
@@ -18,13 +21,21 @@ def replayed(body: nn.Module, change: Mapping[str, Any]) -> nn.Module:
     for name, shape in change["tensors"].items():
         if name not in known:
             raise ModelError(f"A change names the tensor '{name}', which its network does not have.")
-        put(body, name, known[name].new_empty(tuple(shape)).detach().zero_())
+        put(body, name, known[name].new_empty(_checked(name, shape)).detach().zero_())
     for path, attributes in change["attributes"].items():
         for attribute, value in attributes.items():
             set_number(body.get_submodule(path), attribute, value)
     for path in dict.fromkeys(name.rpartition(".")[0] for name in change["tensors"]):
         _draw(body.get_submodule(path))
     return body
+
+
+def _checked(name: str, shape: Any) -> tuple[int, ...]:
+    """A shape that a file may ask for."""
+    numbers = isinstance(shape, list | tuple) and all(type(size) is int and size > 0 for size in shape)
+    if not numbers or math.prod(shape) > _MOST:
+        raise ModelError(f"A change must give '{name}' a shape of at most {_MOST:,} numbers, but gives {shape}.")
+    return tuple(shape)
 
 
 def _draw(module: nn.Module) -> None:
@@ -51,6 +62,8 @@ def put(body: nn.Module, name: str, tensor: torch.Tensor) -> None:
 
 def set_number(module: nn.Module, attribute: str, value: Any) -> None:
     """An attribute that a module has already; tuples come back from JSON as lists. Raises `ModelError`."""
-    if not isinstance(getattr(module, attribute, None), int | tuple):
-        raise ModelError(f"A change names '{attribute}', which is no size of {type(module).__name__}.")
-    setattr(module, attribute, tuple(value) if isinstance(value, list) else value)
+    own, value = getattr(module, attribute, None), tuple(value) if isinstance(value, list) else value
+    numbers = value if isinstance(value, tuple) else (value,)
+    if type(own) is not type(value) or not all(type(number) is int for number in numbers):
+        raise ModelError(f"A change gives '{attribute}' of {type(module).__name__} the size {value!r}, which is none.")
+    setattr(module, attribute, value)
