@@ -1,7 +1,7 @@
 """What every room's tests stand on: one thread a process, a cache of their own, no network, small photographs."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: pytest runs a process for each core
@@ -88,10 +88,10 @@ def write_network(folder: Path, kind: str) -> Path:
     return folder
 
 
-def write_photos(folder: Path, each: int, seed: int = 0) -> Path:
+def write_photos(folder: Path, each: int, seed: int = 0, names: Iterable[str] = COLOURS) -> Path:
     """Class folders of noisy coloured PNG pictures."""
     generator = np.random.default_rng(seed)
-    for name, colour in COLOURS.items():
+    for name, colour in zip(names, COLOURS.values(), strict=True):
         (folder / name).mkdir(parents=True)
         for number in range(each):
             noise = generator.normal(0, 40, (24, 24, 3))

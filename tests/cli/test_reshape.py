@@ -3,22 +3,12 @@
 import json
 
 import pytest
+from tests.conftest import write_photos
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    import numpy as np
-    from PIL import Image
-
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for place, name in enumerate(("cat", "dog", "eel")):
-        (folder / name).mkdir()
-        for i in range(16):
-            pixels = rng.integers(0, 90, (32, 32, 3), np.uint8)
-            pixels[..., place] += 100
-            Image.fromarray(pixels).save(folder / name / f"{i}.png")
-    return folder
+    return write_photos(tmp_path_factory.mktemp("photos"), 16, names=("cat", "dog", "eel"))
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from tests.conftest import write_photos
 
 import transfuse as tr
 from transfuse.core.errors import UsageError
@@ -14,15 +14,7 @@ OPTIONS = {"steps": 30, "rate": 3e-3, "patience": 0, "trials": 2}
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
     """Pictures of three colours."""
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for place, name in enumerate(("cat", "dog", "eel")):
-        (folder / name).mkdir()
-        for i in range(24):
-            pixels = rng.integers(0, 90, (32, 32, 3), np.uint8)
-            pixels[..., place] += 100
-            Image.fromarray(pixels).save(folder / name / f"{i}.png")
-    return tr.task(folder, seed=0)
+    return tr.task(write_photos(tmp_path_factory.mktemp("pictures"), 24, names=("cat", "dog", "eel")), seed=0)
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,7 @@
 """The door: several ways at once, costs and proof in the report, mistakes in words."""
 
-import numpy as np
 import pytest
-from PIL import Image
+from tests.conftest import write_photos
 from tests.reshaping.parts import model_of
 
 import transfuse as tr
@@ -13,15 +12,7 @@ from transfuse.reshaping.ways import WAYS
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Pictures of three colours: cat red, dog green, eel blue."""
-    made = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for place, name in enumerate(("cat", "dog", "eel")):
-        (made / name).mkdir()
-        for i in range(14):
-            pixels = rng.integers(0, 60, (32, 32, 3), np.uint8)
-            pixels[..., place] += 150
-            Image.fromarray(pixels).save(made / name / f"{i}.png")
-    return made
+    return write_photos(tmp_path_factory.mktemp("pictures"), 14, names=("cat", "dog", "eel"))
 
 
 def test_the_answers_stay_and_the_report_says_so(tmp_path):
