@@ -5,7 +5,7 @@ import pytest
 from tests.conftest import write_photos
 
 import transfuse as tr
-from transfuse.core.errors import UsageError
+from transfuse.core.errors import UsageError, WeightsError
 from transfuse.fitting.shrinking.limits import limits
 
 OPTIONS = {"steps": 30, "rate": 3e-3, "patience": 0, "trials": 2}
@@ -91,6 +91,11 @@ def test_limits():
 def test_a_time_that_is_met_already_is_told(whole, task):
     with pytest.raises(UsageError, match="already, less than the 100000 ms allowed"):
         tr.shrink(whole, task, to="100000ms", trials=1)
+
+
+def test_a_time_that_no_shape_meets_is_told(whole, task):
+    with pytest.raises(WeightsError, match="No such shape of .* the fastest took"):
+        tr.shrink(whole, task, to="0.0001ms", trials=1, steps=20)
 
 
 def test_other_classes_are_refused(whole, task):

@@ -25,7 +25,7 @@ from transfuse.distilling.sums import Sum, parsed, usual
 from transfuse.distilling.teachers import Teacher, as_teacher
 from transfuse.fitting.shrinking.limits import Limit, limits
 from transfuse.fitting.shrinking.report import evidence
-from transfuse.fitting.shrinking.shapes import FIRST, SPACE, shaped
+from transfuse.fitting.shrinking.shapes import SPACE, first, shaped
 from transfuse.predicting.folder import load
 from transfuse.predicting.predict import confidences_of, probabilities
 from transfuse.searching.search import Found, search
@@ -173,7 +173,12 @@ def _searched(ladder: _Ladder, limit: Limit, run: Run) -> Found:
     strategy = Strategy(trials=ladder.trials, effort=short.steps, seed=ladder.fit.seed)
     try:
         return search(
-            score, SPACE, strategy, first=FIRST[: ladder.trials], identity=identity, run=run.part("shapes", seconds)
+            score,
+            SPACE,
+            strategy,
+            first=first(limit)[: ladder.trials],
+            identity=identity,
+            run=run.part("shapes", seconds),
         )
     except UsageError as error:
         raise problems[0] if problems else error from None
