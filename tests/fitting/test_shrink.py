@@ -94,7 +94,7 @@ def test_a_time_that_is_met_already_is_told(whole, task):
 
 
 def test_a_time_that_no_shape_meets_is_told(whole, task):
-    with pytest.raises(WeightsError, match="No such shape of .* the fastest took"):
+    with pytest.raises(WeightsError, match=r"No such shape of .* the fastest took"):
         tr.shrink(whole, task, to="0.0001ms", trials=1, steps=20)
 
 

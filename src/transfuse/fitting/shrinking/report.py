@@ -62,8 +62,8 @@ def _told(rung: "Rung", found: Mapping[str, Assessment], costs: Mapping[str, Cos
     ]
     if rung.limit.unit == "ms" and small.milliseconds > rung.limit.value:
         lines.append(
-            f"MORE THAN THE {rung.limit.value:g} ms ASKED FOR: it was within them when its shape was chosen. Measure on a"
-            " quiet machine, or ask for less."
+            f"MORE THAN THE {rung.limit.value:g} ms ASKED FOR: it was within them when its shape was chosen. Measure on"
+            " a quiet machine, or ask for less."
         )
     if _random(rung) in found:
         gap = difference(own, found[_random(rung)])
