@@ -5,7 +5,7 @@ import pytest
 from tests.conftest import write_photos
 
 import transfuse as tr
-from transfuse.core.errors import UsageError, WeightsError
+from transfuse.core.errors import UnknownName, UsageError, WeightsError
 from transfuse.fitting.shrinking.limits import limits
 
 OPTIONS = {"steps": 30, "rate": 3e-3, "patience": 0, "trials": 2}
@@ -96,6 +96,13 @@ def test_a_time_that_is_met_already_is_told(whole, task):
 def test_a_time_that_no_shape_meets_is_told(whole, task):
     with pytest.raises(WeightsError, match=r"No such shape of .* the fastest took"):
         tr.shrink(whole, task, to="0.0001ms", trials=1, steps=20)
+
+
+def test_an_option_that_does_not_exist_is_told(whole, task):
+    with pytest.raises(UnknownName, match="Did you mean 'steps'"):
+        tr.shrink(whole, task, stepz=3)
+    with pytest.raises(UsageError, match="`steps` must be"):
+        tr.shrink(whole, task, steps="many")
 
 
 def test_other_classes_are_refused(whole, task):

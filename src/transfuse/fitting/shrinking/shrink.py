@@ -8,9 +8,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import transfuse
 from transfuse.core.checking import require_kinds
@@ -19,6 +19,7 @@ from transfuse.core.errors import BudgetError, TransfuseError, UsageError, Weigh
 from transfuse.core.nouns import Model, Step, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
+from transfuse.core.tables import unknown
 from transfuse.distilling.preparing import Plan
 from transfuse.distilling.students import distilled
 from transfuse.distilling.sums import Sum, parsed, usual
@@ -101,8 +102,7 @@ def shrink(
         UsageError: Another form of `to`, or data with other classes than the Model's.
         WeightsError: A size that cannot be reached.
     """
-    require_kinds(options, {field: kind for field, kind in Fit.__annotations__.items() if field in options})
-    fit = options.pop("fit", None) or Fit(**options)
+    fit = options.pop("fit", None) or _fit_from(options)
     wanted = limits(to)
     whole = model if isinstance(model, Model) else load(model, trust_code=trust_code)
     task = data if isinstance(data, Task) else open_task(data, seed=fit.seed, run=run)
@@ -121,6 +121,15 @@ def shrink(
         share = run.remaining() / (len(wanted) - place) if run.deadline is not None else None
         rungs.append(_rung(ladder, limit, run.part(limit.name, share)))
     return evidence(whole, rungs, task, run=run, command=command)
+
+
+def _fit_from(options: Mapping[str, Any]) -> Fit:
+    known = [field.name for field in fields(Fit)]
+    for option in options:
+        if option not in known:
+            raise unknown("option of 'shrink'", option, known)
+    require_kinds(options, get_type_hints(Fit))
+    return Fit(**options)
 
 
 def _rung(ladder: _Ladder, limit: Limit, run: Run) -> Rung:
@@ -154,7 +163,7 @@ def _searched(ladder: _Ladder, limit: Limit, run: Run) -> Found:
     quiet = replace(run, checkpoints=None, deadline=None)
     problems: list[TransfuseError] = []
 
-    def score(options: Mapping[str, Any], effort: int, report: Any) -> float:
+    def score(options: Mapping[str, Any], effort: int, _: Any) -> float:
         try:
             cut = shaped(ladder.whole, ladder.task, options, limit, seed=ladder.fit.seed, run=quiet)
             outcome = _taught(ladder, cut, replace(short, steps=effort), quiet)
@@ -186,7 +195,7 @@ def _searched(ladder: _Ladder, limit: Limit, run: Run) -> Found:
 
 def _taught(ladder: _Ladder, cut: Model, fit: Fit, run: Run, scratch: bool = False) -> Outcome:
     """The shape after it learnt from the whole."""
-    with _kept(cut, run) as folder:
+    with _as_folder(cut) as folder:
         plan = Plan(
             student=find(str(folder), trust_code=True), task=ladder.task, teachers=(ladder.teacher,),
             wanted=ladder.wanted, fit=fit, views=8, scratch=scratch,
@@ -195,8 +204,8 @@ def _taught(ladder: _Ladder, cut: Model, fit: Fit, run: Run, scratch: bool = Fal
 
 
 @contextmanager
-def _kept(model: Model, run: Run) -> Iterator[Path]:
-    """The Model as a folder, beside the checkpoints or for as long as it is needed."""
+def _as_folder(model: Model) -> Iterator[Path]:
+    """The Model as a folder, and so a source, for as long as it is needed."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "shape"
         model.save(folder)
