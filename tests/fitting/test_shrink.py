@@ -107,5 +107,5 @@ def test_an_option_that_does_not_exist_is_told(whole, task):
 
 def test_other_classes_are_refused(whole, task):
     other = tr.reshape(whole, head=["cat", "dog"])
-    with pytest.raises(UsageError, match="must have the Model's kind and classes"):
+    with pytest.raises(UsageError, match="must have the model's kind and classes"):
         tr.shrink(other, task)

@@ -1,11 +1,14 @@
 """The door: several ways at once, costs and proof in the report, mistakes in words."""
 
+from dataclasses import replace
+
 import pytest
 from tests.conftest import write_photos
 from tests.reshaping.parts import model_of
 
 import transfuse as tr
 from transfuse.core.errors import UnknownName, UsageError
+from transfuse.predicting.predict import probabilities
 from transfuse.reshaping.ways import WAYS
 
 
@@ -44,6 +47,17 @@ def test_accuracy_before_and_after_stands_in_the_report(folder):
     assert any("of accuracy (95 % interval" in line for line in smaller.report.summary)
 
 
+def test_what_it_answers_is_calibrated_anew(folder):
+    model = replace(model_of("resnet"), confidences=(0.1, 0.9))
+    assert tr.reshape(model, widen=1.5).confidences == (0.1, 0.9)
+    assert tr.reshape(model, activation="gelu").confidences == ()  # nobody knows them without examples
+    task = tr.task(folder, seed=0)
+    smaller = tr.reshape(model, task, prune=0.5)
+    answers = probabilities(smaller, task.splits["valid"].items).max(1)
+    assert smaller.confidences[0] == answers.min() and smaller.confidences[-1] == answers.max()
+    assert smaller.temperature != model.temperature
+
+
 def test_a_head_for_other_classes():
     other = tr.reshape(model_of("resnet"), head=["eel", "fox"])
     assert other.classes == ("eel", "fox")
@@ -58,5 +72,5 @@ def test_mistakes_are_told(folder, tmp_path):
         tr.reshape(model, activation="gelo")
     (tmp_path / "one").mkdir()
     two = tr.task(folder, seed=0)
-    with pytest.raises(UsageError, match="must have the Model's kind and classes"):
+    with pytest.raises(UsageError, match="must have the model's kind and classes"):
         tr.reshape(tr.reshape(model, head=["eel", "fox"]), two, prune=0.5)

@@ -52,12 +52,17 @@ class Assessment:
 
 def split_of(task: Task, split: str, model: Model) -> Examples:
     """A task's examples for a model. Raises `UnknownName` for an unknown split, `UsageError` for other classes."""
+    require_same_question(task, model)
+    return task.splits[chosen("split", split, task.splits)]
+
+
+def require_same_question(task: Task, model: Model) -> None:
+    """Raise `UsageError` when a task asks for other classes than a model answers for."""
     if (task.kind, task.classes) != (model.kind, model.classes):
         raise UsageError(
             f"The task must have the model's kind and classes, {model.kind} {list(model.classes)}, but has {task.kind}"
             f" {list(task.classes)}. Open the task with the same class names in the same order."
         )
-    return task.splits[chosen("split", split, task.splits)]
 
 
 def assess(model: Model, examples: Examples, *, run: Run = Run()) -> Assessment:

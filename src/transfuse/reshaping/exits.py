@@ -122,11 +122,7 @@ def _features(body: ExitsBody, model: Model, examples: Examples) -> list[np.ndar
 
 
 def _batches(model: Model, examples: Examples) -> list[Tensor]:
-    items = examples.items
-    starts = range(0, len(examples), _BATCH)
-    return [
-        inputs.tensor_of([items[i] for i in range(s, min(s + _BATCH, len(items)))], model.preprocessing) for s in starts
-    ]
+    return list(inputs.batches(examples.items, model.preprocessing, _BATCH))  # of pictures in their order
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,12 @@ from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Model, Step, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
+from transfuse.evaluating.assessing import require_same_question
 from transfuse.predicting.folder import load
+from transfuse.predicting.predict import activated, confidences_of, logits
+from transfuse.probing.calibrating import temperature
 from transfuse.reshaping.report import evidence
-from transfuse.reshaping.ways import WAYS, Given
+from transfuse.reshaping.ways import PRESERVING, WAYS, Given
 from transfuse.tasks.opening import open_task
 from transfuse.tuning.recording import described
 
@@ -70,6 +73,8 @@ def reshape(
     found, facts = before, {}
     for way, value in wanted.items():
         found, facts[way] = WAYS[way](Given(found, task, seed, run), value)
+    if not set(wanted) <= set(PRESERVING):
+        found = _calibrated(found, task, run)
     step = Step(
         verb="reshape",
         method=" + ".join(wanted),
@@ -86,9 +91,17 @@ def reshape(
 
 def _task(model: Model, data: Any, seed: int, run: Run) -> Task | None:
     task = data if data is None or isinstance(data, Task) else open_task(data, seed=seed, run=run)
-    if task is not None and (task.kind, task.classes) != (model.kind, model.classes):
-        raise UsageError(
-            f"The data must have the Model's kind and classes, {model.kind} {list(model.classes)[:10]}, but are"
-            f" {task.kind} {list(task.classes)[:10]}."
-        )
+    if task is not None:
+        require_same_question(task, model)
     return task
+
+
+def _calibrated(model: Model, task: Task | None, run: Run) -> Model:
+    """With the temperature and the confidences of its new answers; without any where no example tells them."""
+    if task is None or task.classes != model.classes:
+        return replace(model, confidences=())
+    valid = task.splits["valid"]
+    logits_NC = logits(model.network, valid.items, model.preprocessing, run=run)
+    model = replace(model, temperature=temperature(logits_NC, valid.targets, model.kind))
+    outputs_NC = activated(logits_NC, model.kind, temperature=model.temperature, target_scale=model.target_scale)
+    return replace(model, confidences=confidences_of(outputs_NC, model.kind))

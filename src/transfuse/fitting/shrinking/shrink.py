@@ -24,6 +24,7 @@ from transfuse.distilling.preparing import Plan
 from transfuse.distilling.students import distilled
 from transfuse.distilling.sums import Sum, parsed, usual
 from transfuse.distilling.teachers import Teacher, as_teacher
+from transfuse.evaluating.assessing import require_same_question
 from transfuse.fitting.shrinking.limits import Limit, limits
 from transfuse.fitting.shrinking.report import evidence
 from transfuse.fitting.shrinking.shapes import SPACE, first, shaped
@@ -106,11 +107,7 @@ def shrink(
     wanted = limits(to)
     whole = model if isinstance(model, Model) else load(model, trust_code=trust_code)
     task = data if isinstance(data, Task) else open_task(data, seed=fit.seed, run=run)
-    if (task.kind, task.classes) != (whole.kind, whole.classes):
-        raise UsageError(
-            f"The data must have the Model's kind and classes, {whole.kind} {list(whole.classes)[:10]}, but are"
-            f" {task.kind} {list(task.classes)[:10]}."
-        )
+    require_same_question(task, whole)
     fit = replace(fit, steps=fit.steps or default_steps(len(task.splits["train"])))
     ladder = _Ladder(
         whole=whole, task=task, teacher=as_teacher(whole, task, {}), fit=fit, trials=trials, compare=compare,
