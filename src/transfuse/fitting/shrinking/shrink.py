@@ -194,7 +194,8 @@ def _taught(ladder: _Ladder, cut: Model, fit: Fit, run: Run, scratch: bool = Fal
     """The shape after it learnt from the whole."""
     with _as_folder(cut) as folder:
         plan = Plan(
-            student=find(str(folder), trust_code=True), task=ladder.task, teachers=(ladder.teacher,),
+            student=find(str(folder), trust_code=True),  # the whole was opened with the user's word
+            task=ladder.task, teachers=(ladder.teacher,),
             wanted=ladder.wanted, fit=fit, views=8, scratch=scratch,
         )  # fmt: skip
         return distilled(plan, run)
