@@ -1,0 +1,96 @@
+"""One file through the inspection that its bytes call for; whatever happens there, a judgement comes out.
+
+Fails closed: a format without an inspection, an inspection that stumbles, and bytes that say something else than the
+file's name are all rejections.
+"""
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+from transfuse.core.tables import resolve
+from transfuse.weights.scanning.contents import Content
+from transfuse.weights.scanning.findings import Finding, Judgement, Refused, refused
+from transfuse.weights.scanning.recognising import contradiction, recognised
+
+INSPECTIONS = {
+    "empty": "transfuse.weights.scanning.plain:empty",
+    "text": "transfuse.weights.scanning.plain:text",
+    "media": "transfuse.weights.scanning.plain:media",
+}
+Inspection = Callable[[Content], Iterator[Finding]]
+_FETCH = "Fetch the file again; if it stays so, do not open it."
+
+
+def inspect(content: Content) -> Iterator[Finding]:
+    """Findings of a file or of a member of an archive. Raises nothing but `MemoryError` and what stops a process."""
+    yield from _judged(content)[1]
+
+
+def judge_file(path: Path) -> Judgement:
+    """Judgement of one plain file; never raises for what its bytes are."""
+    began = time.monotonic()
+    try:
+        with _opened(path) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            return judge_stream(stream, size, path)
+    except Refused as refusal:
+        return _judgement(path, "unreadable", 0, "", [refusal.finding], began)
+    except OSError as error:
+        finding = Finding(
+            verdict="reject",
+            rule="unreadable",
+            reason=f"It cannot be read: {error.strerror or error}.",
+            advice="Check the path and its permissions.",
+        )
+        return _judgement(path, "unreadable", 0, "", [finding], began)
+
+
+def judge_stream(stream: IO[bytes], size: int, path: Path) -> Judgement:
+    """Judgement of an open file: the loader may go on with the very same stream."""
+    began = time.monotonic()
+    kind, findings = _judged(Content(stream=stream, size=size, name=path.name, path=path))
+    stream.seek(0)
+    digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    stream.seek(0)
+    return _judgement(path, kind, size, digest, findings, began)
+
+
+def _judged(content: Content) -> tuple[str, list[Finding]]:
+    kind, findings = "unknown", []
+    try:
+        kind = recognised(content)
+        lie = contradiction(content, kind)
+        if lie:
+            findings.append(lie)
+        for finding in resolve(INSPECTIONS, kind, "format")(content):
+            findings.append(finding)
+    except Refused as refusal:
+        findings.append(refusal.finding)
+    except (Exception, RecursionError) as error:  # bytes from outside make parsers raise anything
+        findings.append(_stumbled(error))
+    return kind, findings
+
+
+def _stumbled(error: Exception) -> Finding:
+    what = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    return Finding(verdict="reject", rule="broken", reason=f"It cannot be read to the end: {what}.", advice=_FETCH)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """The file, opened once; devices, pipes and folders are refused without being waited for."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise refused("special-file", "It is no plain file.", advice="Give a file, or the folder that it lies in.")
+    return os.fdopen(handle, "rb")
+
+
+def _judgement(path: Path, kind: str, size: int, digest: str, found: list[Finding], began: float) -> Judgement:
+    return Judgement(
+        path=str(path), kind=kind, size=size, digest=digest, findings=tuple(found), seconds=time.monotonic() - began
+    )

@@ -1,0 +1,23 @@
+"""Files that hold no weights: text, pictures and sounds, and nothing at all."""
+
+from collections.abc import Iterator
+
+from transfuse.weights.scanning.contents import Content
+from transfuse.weights.scanning.findings import Finding
+
+_FETCH = "Fetch the file again."
+
+
+def empty(content: Content) -> Iterator[Finding]:
+    """No byte."""
+    yield Finding(verdict="reject", rule="empty", reason="It is empty.", advice=_FETCH)
+
+
+def media(content: Content) -> Iterator[Finding]:
+    """Pictures, sounds and columns of data are read by decoders that run nothing."""
+    return iter(())
+
+
+def text(content: Content) -> Iterator[Finding]:
+    """Text is read, not run."""
+    return iter(())
