@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from transfuse.core.errors import StorageError
+from transfuse.core.places import cache_folder
 from transfuse.sources import cache as store
 
 
@@ -91,9 +92,9 @@ def test_a_full_disk_is_a_clear_error_and_nothing_is_left(tmp_path: Path, monkey
 
 
 def test_the_folder_comes_from_the_environment(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert store.default_folder() == cache
+    assert cache_folder() == cache
     monkeypatch.delenv("TRANSFUSE_CACHE")
-    assert store.default_folder() == Path.home() / ".cache" / "transfuse"
+    assert cache_folder() == Path.home() / ".cache" / "transfuse"
 
 
 SLOW_WRITER = """

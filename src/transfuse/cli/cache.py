@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from transfuse.cli import shared
+from transfuse.core.places import cache_folder
 
 
 @click.command("cache")
@@ -21,7 +22,7 @@ def command(clear: bool, form: str, quiet: bool) -> None:
     removed = _cleared() if clear else 0
     entries, runs, words = cache.entries(), _runs(), _words()
     total = sum(entry.bytes for entry in entries) + sum(runs.values()) + sum(words.values())
-    folder = str(cache.default_folder())
+    folder = str(cache_folder())
     if form == "json":
         counts = {"entries": len(entries), "vocabularies": len(words), "runs": len(runs)}
         document = {"folder": folder, **counts, "bytes": total}

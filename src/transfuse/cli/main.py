@@ -23,6 +23,8 @@ COMMANDS = {
     "update": ("transfuse.cli.update:command", "More examples into a saved probe, at once and exactly."),
     "forget": ("transfuse.cli.forget:command", "Examples out of a saved probe, as if it had never learnt them."),
     "evaluate": ("transfuse.cli.evaluate:command", "Measure a saved model on labelled examples."),
+    "scan": ("transfuse.cli.scan:command", "May I open this file that a stranger sent me?"),
+    "convert": ("transfuse.cli.convert:command", "Weights of another format as safetensors, proven the same."),
     "check": ("transfuse.cli.check:command", "What is wrong with labelled data: copies, wrong labels, splits."),
     "compare": ("transfuse.cli.compare:command", "Two saved models on the same examples, by paired difference."),
     "perplexity": ("transfuse.cli.perplexity:command", "How well a language model foretells texts."),

@@ -239,9 +239,9 @@ def running(*, quiet: bool, budget: str | None = None, resumable: bool = False) 
 
 def runs_folder() -> Path:
     """Where runs that have not ended keep their checkpoints, in a folder for each command and working folder."""
-    from transfuse.sources.cache import default_folder
+    from transfuse.core.places import cache_folder
 
-    return default_folder() / "runs"
+    return cache_folder() / "runs"
 
 
 def show_report(report: Report, form: str, extra: dict[str, Any] | None = None) -> None:

@@ -11,6 +11,7 @@ TransfuseError
 ├── ModelError              a saved Model's folder is missing, incomplete or changed
 ├── StorageError            no room left, no permission, a corrupt cache entry
 ├── BudgetError             nothing useful fits into the time given
+├── UnsafeLibrary           an installed library is older than the first that opens strangers' files safely
 └── MissingExtra            an optional library is not installed; names the extra
 
 Messages say what must hold, what was found instead, and what to do.
@@ -59,6 +60,10 @@ class StorageError(TransfuseError):
 
 class BudgetError(TransfuseError):
     """Nothing useful can be done in the time given."""
+
+
+class UnsafeLibrary(TransfuseError):
+    """An installed library is too old to be given files from outside."""
 
 
 class MissingExtra(TransfuseError, ImportError):

@@ -8,6 +8,8 @@ VERBS = {
     "task": "transfuse.tasks.opening:open_task",
     "source": "transfuse.sources.references:find",
     "features": "transfuse.sources.extraction:features",
+    "scan": "transfuse.weights.scanning.scan:scan",
+    "convert": "transfuse.weights.converting:convert",
     "check": "transfuse.checking.check:check",
     "cleaned": "transfuse.checking.cleaning:cleaned",
     "drift": "transfuse.checking.drift:drift",

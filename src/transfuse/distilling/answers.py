@@ -24,6 +24,7 @@ from torch import Tensor
 from transfuse.core.digests import of_many
 from transfuse.core.errors import WeightsError
 from transfuse.core.nouns import Examples
+from transfuse.core.places import cache_folder
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
 from transfuse.distilling.teachers import Teacher
@@ -90,7 +91,7 @@ def kept(asked: Asked, views: int, run: Run) -> Answers:
 def computed_in(asked: Asked) -> str:
     """In which numbers the kept answers were computed, in words; empty where nothing but float32 was possible."""
     index_N = np.arange(min(len(asked.examples), getattr(asked.teacher.model.network, "block", len(asked.examples))))
-    found = cache.opened(cache.path_of(cache.default_folder(), _identity(asked, 0, index_N, "float16")))
+    found = cache.opened(cache.path_of(cache_folder(), _identity(asked, 0, index_N, "float16")))
     if found is None or found[1].get("deviation") is None:
         return ""
     description = found[1]
@@ -124,7 +125,7 @@ def _of_block(asked: Asked, view: int, index_N: np.ndarray, tell: Callable[[int]
     shape = (len(index_N), asked.top or len(asked.teacher.matched.known))
     kinds = ("float16", "int32") if asked.top else ("float16",)
     named = [_identity(asked, view, index_N, kind) for kind in kinds]
-    paths = [cache.path_of(cache.default_folder(), one) for one in named]
+    paths = [cache.path_of(cache_folder(), one) for one in named]
     found = [cache.opened(path) for path in paths]
     if all(one is not None for one in found):
         return [one[0] for one in found if one is not None]

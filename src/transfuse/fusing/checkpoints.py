@@ -4,6 +4,7 @@ A file, a folder of transformers, timm or diffusers (one file or many with an in
 read whole, through the gate; safetensors tensor by tensor.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from transfuse.core.documents import json_object
 from transfuse.core.errors import UsageError, WeightsError
 from transfuse.weights.gate import KERAS, open_tensors, recognise
-from transfuse.weights.headers import DTYPES, Dtype, Entry, read_header
+from transfuse.weights.headers import Entry, entry_of, read_header
 
 DOCUMENT = "model.json"
 _INDICES = (
@@ -129,17 +130,7 @@ def entries_of(file: Path) -> dict[str, Entry]:
     """The tensors of one file. Raises `WeightsError` or `UnsafeFile`."""
     if recognise(file) == "safetensors":
         return read_header(file)
-    return {
-        name: Entry(name=name, dtype=_dtype(file, tensor), shape=tuple(tensor.shape), path=file, tensor=tensor)
-        for name, tensor in open_tensors(file).items()
-    }
-
-
-def _dtype(file: Path, tensor: Any) -> Dtype:
-    name = str(tensor.dtype).removeprefix("torch.")
-    if name not in DTYPES:
-        raise WeightsError(f"'{file}' must hold numbers of {', '.join(DTYPES)}, but has {name}. Convert it first.")
-    return DTYPES[name]
+    return {name: dataclasses.replace(entry_of(name, tensor), path=file) for name, tensor in open_tensors(file).items()}
 
 
 def _require_plain(path: Path, entries: Mapping[str, Entry]) -> None:

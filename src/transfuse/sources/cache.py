@@ -19,6 +19,7 @@ import numpy as np
 from transfuse.core import digests
 from transfuse.core.atomic import writing_file
 from transfuse.core.errors import StorageError
+from transfuse.core.places import cache_folder
 
 _MAGIC = b"TRANSFUSE FEATS\n"
 _CHUNK = 2**24  # bytes
@@ -47,11 +48,6 @@ class Entry:
     """Source, task, split, depth, precision, shape; empty for a file that is broken."""
 
 
-def default_folder() -> Path:
-    """`$TRANSFUSE_CACHE`, or `~/.cache/transfuse`."""
-    return Path(os.environ.get("TRANSFUSE_CACHE") or Path.home() / ".cache" / "transfuse")
-
-
 def path_of(folder: Path, identity: Mapping[str, Any]) -> Path:
     """Where the array of this identity lies: everything its contents depend on, as plain values."""
     return folder / "features" / f"{digests.of_value(identity)}.npy"
@@ -59,7 +55,7 @@ def path_of(folder: Path, identity: Mapping[str, Any]) -> Path:
 
 def words_folder() -> Path:
     """Where `builtin:words` keeps what it learnt of each task's texts."""
-    return default_folder() / "words"
+    return cache_folder() / "words"
 
 
 _READINGS = 5
@@ -115,7 +111,7 @@ def _reread(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
 
 def entries(folder: Path | None = None) -> list[Entry]:
     """Every cached array, largest first."""
-    paths = ((folder or default_folder()) / "features").glob("*.npy")
+    paths = ((folder or cache_folder()) / "features").glob("*.npy")
     found = [Entry(path=path, bytes=path.stat().st_size, description=_description(path)) for path in paths]
     return sorted(found, key=lambda entry: (-entry.bytes, entry.path.name))
 
@@ -127,7 +123,7 @@ def size(folder: Path | None = None) -> int:
 
 def clear(folder: Path | None = None) -> int:
     """Remove every cached array and what killed writers left; the bytes that became free."""
-    place = (folder or default_folder()) / "features"
+    place = (folder or cache_folder()) / "features"
     freed = 0
     for path in [*place.glob("*.npy"), *place.glob(".*.part")]:
         with contextlib.suppress(FileNotFoundError):

@@ -16,6 +16,7 @@ from torch import nn
 from transfuse.core import digests
 from transfuse.core.errors import BudgetError, UsageError
 from transfuse.core.nouns import Examples, Features, Preprocessing, SoundPreprocessing, Source, Task
+from transfuse.core.places import cache_folder
 from transfuse.core.provenance import plain
 from transfuse.core.randomness import key
 from transfuse.core.runs import Run
@@ -78,7 +79,7 @@ def features(
         precision=chosen_precision(precision, device_of(run.device)),
         label=f"{task.name}, {split}",
     )
-    arrays = _arrays(job, wanted, None if cache is False else Path(cache or feature_cache.default_folder()), run)
+    arrays = _arrays(job, wanted, None if cache is False else Path(cache or cache_folder()), run)
     y_N = np.tile(job.examples.targets, (max(views, 1), *[1] * (job.examples.targets.ndim - 1)))
     found = {name: _features(job, task, name, array, y_N, said) for name, (array, said) in arrays.items()}
     return found[depth] if isinstance(depth, str) else found
@@ -99,7 +100,7 @@ def keep(
     Raises `UsageError` when the rows are not those of the split, `StorageError` when the cache's disk is full.
     """
     device = device_of((run or Run()).device)
-    folder = Path(cache or feature_cache.default_folder())
+    folder = Path(cache or cache_folder())
     for depth, features_ in found.items():
         job = _Job(
             source=source.source,

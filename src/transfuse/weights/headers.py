@@ -12,7 +12,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from transfuse.core.errors import UnsafeFile, WeightsError
 
@@ -81,6 +81,14 @@ class Entry:
         return self.count * self.dtype.itemsize
 
 
+def entry_of(name: str, tensor: "torch.Tensor") -> Entry:
+    """A tensor in memory. Raises `WeightsError` for a type that safetensors lacks."""
+    dtype = DTYPES.get(str(tensor.dtype).removeprefix("torch."))
+    if dtype is None:
+        raise WeightsError(f"Tensor '{name}' has type {tensor.dtype}, which safetensors does not have. Cast it first.")
+    return Entry(name=name, dtype=dtype, shape=tuple(tensor.shape), tensor=tensor)
+
+
 def spoken_shape(shape: tuple[int, ...]) -> str:
     """`(1000×512)`."""
     return f"({_TIMES.join(map(str, shape)) or 'scalar'})"
@@ -90,15 +98,22 @@ def read_header(path: Path) -> dict[str, Entry]:
     """Every tensor of the file. Raises `WeightsError` or `UnsafeFile`."""
     try:
         with path.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            (length,) = struct.unpack("<Q", stream.read(8).ljust(8, b"\0"))
-            if not 2 <= length <= min(_LARGEST, size - 8):
-                raise WeightsError(f"'{path}' is broken: its header says {length} bytes. Fetch it again.")
-            header = json.loads(stream.read(length), object_pairs_hook=_told_once)
-        header.pop("__metadata__", None)
-        found = {name: _entry(name, facts, path, 8 + length) for name, facts in header.items()}
+            return header_in(stream, path)
     except OSError as error:
         raise WeightsError(f"'{path}' cannot be read: {error.strerror}. Give the path of a weights file.") from error
+
+
+def header_in(stream: IO[bytes], path: Path) -> dict[str, Entry]:
+    """Every tensor of an open file, which `path` names. Raises `WeightsError` or `UnsafeFile`."""
+    try:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
+        (length,) = struct.unpack("<Q", stream.read(8).ljust(8, b"\0"))
+        if not 2 <= length <= min(_LARGEST, size - 8):
+            raise WeightsError(f"'{path}' is broken: its header says {length} bytes. Fetch it again.")
+        header = json.loads(stream.read(length), object_pairs_hook=_told_once)
+        header.pop("__metadata__", None)
+        found = {name: _entry(name, facts, path, 8 + length) for name, facts in header.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"'{path}' is broken: its header is no list of tensors ({error}). Fetch it again.") from None
     _require_apart(found, size, path)

@@ -21,6 +21,7 @@ from transfuse.core.nouns import Source
 from transfuse.sources.changes.blocks import Chain, Skipped
 from transfuse.weights import gate, matching
 from transfuse.weights.matching import Match
+from transfuse.weights.versions import require_safe
 
 POOLINGS = ("mean", "cls", "last", "max")
 FINAL = "final"
@@ -161,15 +162,18 @@ def shards(weights: Path) -> list[Path]:
     return found
 
 
+_NOT_OF_A_NETWORK = {"model_type", "auto_map", "_name_or_path", "dtype", "torch_dtype"}
+
+
 def config_of(document: Mapping[str, Any]) -> Any:
     """The configuration that `config.json` describes; raises `SourceError` for a kind that transformers lacks."""
+    require_safe("transformers")
     from transformers import CONFIG_MAPPING, AutoConfig
 
     kind = str(document.get("model_type", ""))
     if kind not in CONFIG_MAPPING:
         raise SourceError(f"transformers has no network of the type '{kind}'. Update transformers, or take another.")
-    values = {k: v for k, v in document.items() if k not in ("model_type", "auto_map", "_name_or_path", "dtype")}
-    values.pop("torch_dtype", None)
+    values = {k: v for k, v in document.items() if k not in _NOT_OF_A_NETWORK and "attn_implementation" not in k}
     try:
         return AutoConfig.for_model(kind, **values)
     except Exception as error:  # a configuration's checks raise anything

@@ -17,6 +17,7 @@ from transfuse.core.errors import NotCached, SourceError, UsageError
 from transfuse.core.nouns import Source, TextPreprocessing
 from transfuse.sources.hub import offline_words, reachable
 from transfuse.sources.texts import networks
+from transfuse.weights.versions import require_safe
 
 MOST = 512
 """Tokens that are read by default, at most: attention costs their square. More with `max_length`."""
@@ -141,10 +142,11 @@ def _tokenizer(folder: Path) -> Path:
     path = folder / "tokenizer.json"
     if path.is_file():
         return path
+    require_safe("transformers")
     from transformers import AutoTokenizer
 
     from transfuse.core import atomic
-    from transfuse.sources.cache import default_folder
+    from transfuse.core.places import cache_folder
 
     try:
         fast = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False).backend_tokenizer.to_str()
@@ -153,7 +155,7 @@ def _tokenizer(folder: Path) -> Path:
         raise SourceError(
             f"'{folder}' must hold a tokenizer (tokenizer.json), but has none that opens: {why}"
         ) from error
-    made = default_folder() / "tokenizers" / f"{digests.of_bytes(fast.encode())[:24]}.json"
+    made = cache_folder() / "tokenizers" / f"{digests.of_bytes(fast.encode())[:24]}.json"
     atomic.write_text(made, fast)
     return made
 

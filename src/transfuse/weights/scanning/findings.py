@@ -1,5 +1,6 @@
 """What a scan says: findings with a reason in plain words, and the verdict that they add up to."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -42,6 +43,15 @@ class Judgement:
     def verdict(self) -> Verdict:
         """The worst of the findings; `accept` where there is none."""
         return worst(self.findings)
+
+
+def judgement_of(document: Mapping[str, Any]) -> Judgement:
+    """A judgement from its plain values, as `dataclasses.asdict` gives them. Raises `ValueError` for other values."""
+    try:
+        findings = tuple(Finding(**finding) for finding in document["findings"])
+        return Judgement(**{**document, "findings": findings})
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"not a judgement: {error}") from error
 
 
 def worst(findings: tuple[Finding, ...] | list[Finding]) -> Verdict:

@@ -4,6 +4,7 @@ Fails closed: a format without an inspection, an inspection that stumbles, and b
 file's name are all rejections.
 """
 
+import dataclasses
 import hashlib
 import os
 import stat
@@ -23,19 +24,22 @@ INSPECTIONS = {
     "media": "transfuse.weights.scanning.plain:media",
 }
 Inspection = Callable[[Content], Iterator[Finding]]
+_MOST_FINDINGS = 50
+_LONGEST = 400  # characters
+_OTHER = "Ask for the same weights as safetensors, or unpack it where nothing can be lost and scan what is inside."
 _FETCH = "Fetch the file again; if it stays so, do not open it."
 
 
 def inspect(content: Content) -> Iterator[Finding]:
     """Findings of a file or of a member of an archive. Raises nothing but `MemoryError` and what stops a process."""
-    yield from _judged(content)[1]
+    yield from recognised_and_judged(content)[1]
 
 
 def judge_file(path: Path) -> Judgement:
     """Judgement of one plain file; never raises for what its bytes are."""
     began = time.monotonic()
     try:
-        with _opened(path) as stream:
+        with opened(path) as stream:
             size = os.fstat(stream.fileno()).st_size
             return judge_stream(stream, size, path)
     except Refused as refusal:
@@ -53,20 +57,23 @@ def judge_file(path: Path) -> Judgement:
 def judge_stream(stream: IO[bytes], size: int, path: Path) -> Judgement:
     """Judgement of an open file: the loader may go on with the very same stream."""
     began = time.monotonic()
-    kind, findings = _judged(Content(stream=stream, size=size, name=path.name, path=path))
+    kind, findings = recognised_and_judged(Content(stream=stream, size=size, name=path.name, path=path))
     stream.seek(0)
-    digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
     stream.seek(0)
     return _judgement(path, kind, size, digest, findings, began)
 
 
-def _judged(content: Content) -> tuple[str, list[Finding]]:
+def recognised_and_judged(content: Content) -> tuple[str, list[Finding]]:
+    """What it is by its bytes, and what speaks against opening it."""
     kind, findings = "unknown", []
     try:
         kind = recognised(content)
         lie = contradiction(content, kind)
         if lie:
             findings.append(lie)
+        if kind not in INSPECTIONS:
+            raise refused("unknown-format", f"It is of a format that is not looked into: {kind}.", advice=_OTHER)
         for finding in resolve(INSPECTIONS, kind, "format")(content):
             findings.append(finding)
     except Refused as refusal:
@@ -81,7 +88,7 @@ def _stumbled(error: Exception) -> Finding:
     return Finding(verdict="reject", rule="broken", reason=f"It cannot be read to the end: {what}.", advice=_FETCH)
 
 
-def _opened(path: Path) -> IO[bytes]:
+def opened(path: Path) -> IO[bytes]:
     """The file, opened once; devices, pipes and folders are refused without being waited for."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0))
     if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -91,6 +98,16 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def _judgement(path: Path, kind: str, size: int, digest: str, found: list[Finding], began: float) -> Judgement:
-    return Judgement(
-        path=str(path), kind=kind, size=size, digest=digest, findings=tuple(found), seconds=time.monotonic() - began
-    )
+    findings = tuple(map(_told, sorted(found, key=lambda finding: finding.verdict, reverse=True)[:_MOST_FINDINGS]))
+    seconds = time.monotonic() - began
+    return Judgement(path=str(path), kind=kind, size=size, digest=digest, findings=findings, seconds=seconds)
+
+
+def _told(finding: Finding) -> Finding:
+    """Without control characters or endless names, which come from the file."""
+    return dataclasses.replace(finding, reason=_short(finding.reason), where=_short(finding.where))
+
+
+def _short(text: str) -> str:
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}\N{HORIZONTAL ELLIPSIS}"
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
