@@ -84,10 +84,8 @@ def _show(found: "Sequence[Judgement]") -> None:
     if len(accepted) > _ACCEPTED_SHOWN:
         console.print(f"and {len(accepted) - _ACCEPTED_SHOWN} more that may be opened", style="dim")
     counts = collections.Counter(judgement.verdict for judgement in found)
-    told = {"accept": "may be opened", "ask": "would run code: you decide", "reject": "must not be opened"}
-    console.print(
-        ", ".join(f"{counts[verdict]} {text}" for verdict, text in told.items() if counts[verdict]) or "empty"
-    )
+    parts = [f"{counts[verdict]} {text}" for verdict, text in _TOLD.items() if counts[verdict]]
+    console.print(", ".join(parts) or "There is no file in it.")
 
 
 def _lines(judgement: "Judgement") -> "list[RenderableType]":

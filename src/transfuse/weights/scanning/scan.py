@@ -7,7 +7,7 @@ import select
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from transfuse.core.errors import UsageError
 from transfuse.core.runs import Run
@@ -78,9 +78,9 @@ class _Judge:
     def judge_file(self, path: Path) -> Judgement:
         """The judgement of one file, whatever it does to the process that looks at it."""
         allowed = allowed_seconds(path, self._seconds)
-        answer = self._answer(path, allowed)
-        if answer is not None:
-            return judgement_of(answer)
+        judgement = self._answer(path, allowed)
+        if judgement is not None:
+            return judgement
         self._end()
         limits = f"{allowed} seconds or {self._memory / 2**30:.0f} GiB of memory"
         finding = Finding(
@@ -93,14 +93,14 @@ class _Judge:
             path=str(path), kind="unknown", size=_size(path), digest="", findings=(finding,), seconds=float(allowed)
         )
 
-    def _answer(self, path: Path, allowed: int) -> dict[str, Any] | None:
+    def _answer(self, path: Path, allowed: int) -> Judgement | None:
         process = self._running()
         assert process.stdin is not None and process.stdout is not None
         with contextlib.suppress(OSError, ValueError):  # the process ended, or ended in the middle of a line
             process.stdin.write(json.dumps(str(path)).encode() + b"\n")
             process.stdin.flush()
             if select.select([process.stdout], [], [], allowed)[0]:
-                return json.loads(process.stdout.readline())
+                return judgement_of(json.loads(process.stdout.readline()))
         return None
 
     def _running(self) -> "subprocess.Popen[bytes]":
