@@ -57,11 +57,14 @@ def command(
     from transfuse.weights.scanning.findings import worst
     from transfuse.weights.scanning.sarif import sarif
     from transfuse.weights.scanning.scan import scan
+    from transfuse.weights.versions import outdated
 
     with watching(quiet=quiet) as watch:
         found = scan(
             *paths, strict=strict, memory=int(memory * 2**30), seconds=seconds, cache=not no_cache, run=Run(watch=watch)
         )
+    for sentence in outdated().values():
+        click.echo(f"Warning: {sentence}", err=True)
     if sarif_file:
         write_text(Path(sarif_file), json.dumps(sarif(found, transfuse.__version__, Path.cwd()), indent=1))
     if form == "json":

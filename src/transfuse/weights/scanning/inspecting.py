@@ -31,7 +31,7 @@ _FETCH = "Fetch the file again; if it stays so, do not open it."
 
 
 def inspect(content: Content) -> Iterator[Finding]:
-    """Findings of a file or of a member of an archive. Raises nothing but `MemoryError` and what stops a process."""
+    """Findings of a file or of a member of an archive. Raises nothing but what stops a process."""
     yield from recognised_and_judged(content)[1]
 
 
@@ -78,9 +78,19 @@ def recognised_and_judged(content: Content) -> tuple[str, list[Finding]]:
             findings.append(finding)
     except Refused as refusal:
         findings.append(refusal.finding)
-    except (Exception, RecursionError) as error:  # bytes from outside make parsers raise anything
+    except MemoryError:
+        findings.append(_OUT_OF_MEMORY)
+    except Exception as error:  # bytes from outside make parsers raise anything
         findings.append(_stumbled(error))
     return kind, findings
+
+
+_OUT_OF_MEMORY = Finding(
+    verdict="reject",
+    rule="limits",
+    reason="Judging it needs more memory than is given.",
+    advice="Do not open it. If it is simply large, give more: --memory.",
+)
 
 
 def _stumbled(error: Exception) -> Finding:
