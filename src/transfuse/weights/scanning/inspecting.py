@@ -21,6 +21,7 @@ INSPECTIONS = {
     "empty": "transfuse.weights.scanning.plain:empty",
     "text": "transfuse.weights.scanning.plain:text",
     "media": "transfuse.weights.scanning.plain:media",
+    "pickle": "transfuse.weights.scanning.pickles:pickle",
 }
 Inspection = Callable[[Content], Iterator[Finding]]
 _FETCH = "Fetch the file again; if it stays so, do not open it."
