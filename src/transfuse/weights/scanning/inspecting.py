@@ -22,6 +22,23 @@ INSPECTIONS = {
     "text": "transfuse.weights.scanning.plain:text",
     "media": "transfuse.weights.scanning.plain:media",
     "pickle": "transfuse.weights.scanning.pickles:pickle",
+    "torch-zip": "transfuse.weights.scanning.torch_files:torch_zip",
+    "torch-legacy": "transfuse.weights.scanning.torch_files:torch_legacy",
+    "torchscript": "transfuse.weights.scanning.torch_script:torch_script",
+    "npy": "transfuse.weights.scanning.numpy_files:npy",
+    "npz": "transfuse.weights.scanning.zips:zip_archive",
+    "zip": "transfuse.weights.scanning.zips:zip_archive",
+    "tar": "transfuse.weights.scanning.tars:tar",
+    "gzip": "transfuse.weights.scanning.compressed:gzip",
+    "bzip2": "transfuse.weights.scanning.compressed:bzip2",
+    "xz": "transfuse.weights.scanning.compressed:xz",
+    "lzma": "transfuse.weights.scanning.compressed:lzma_alone",
+    "zlib": "transfuse.weights.scanning.compressed:zlib_stream",
+    "joblib-zlib": "transfuse.weights.scanning.compressed:old_joblib",
+    "7z": "transfuse.weights.scanning.closed:archive",
+    "rar": "transfuse.weights.scanning.closed:archive",
+    "zstandard": "transfuse.weights.scanning.closed:archive",
+    "lz4": "transfuse.weights.scanning.closed:archive",
 }
 Inspection = Callable[[Content], Iterator[Finding]]
 _FETCH = "Fetch the file again; if it stays so, do not open it."

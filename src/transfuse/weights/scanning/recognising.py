@@ -4,7 +4,8 @@ import zipfile
 from collections.abc import Mapping
 
 from transfuse.weights.scanning.contents import Content
-from transfuse.weights.scanning.findings import Finding
+from transfuse.weights.scanning.findings import Finding, Refused
+from transfuse.weights.scanning.pickled.machine import Machine
 
 _LARGEST_HEADER = 100 * 2**20
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -19,7 +20,8 @@ _MAGIC: Mapping[bytes, str] = {
     b"Rar!": "rar",
     b"\x28\xb5\x2f\xfd": "zstandard",
     b"\x04\x22\x4d\x18": "lz4",
-    b"ZF": "joblib-zlib",
+    b"ZF0x": "joblib-zlib",
+    b"\x5d\0\0": "lzma",
     b"\x7fELF": "native",
     b"MZ": "native",
     b"\xcf\xfa\xed\xfe": "native",
@@ -54,16 +56,19 @@ _EXTENSIONS: Mapping[str, frozenset[str]] = {
     ".tflite": frozenset({"tflite"}),
     ".json": frozenset({"text"}),
     ".zip": frozenset({"zip"}),
-    ".tar": frozenset({"tar", "torch-tar", "torch-zip", "torch-legacy"}),  # checkpoints are often called .pth.tar
+    ".tar": frozenset({"tar", "torch-zip", "torch-legacy"}),  # checkpoints are often called .pth.tar
     ".gz": frozenset({"gzip"}),
     ".bz2": frozenset({"bzip2"}),
     ".xz": frozenset({"xz"}),
     ".7z": frozenset({"7z"}),
     **dict.fromkeys(
         (".pt", ".pth", ".th", ".bin", ".ckpt"),
-        frozenset({"torch-zip", "torch-legacy", "torch-tar", "torchscript", "pickle"}),
+        frozenset({"torch-zip", "torch-legacy", "tar", "torchscript", "pickle"}),
     ),
-    **dict.fromkeys((".pkl", ".pickle", ".p"), frozenset({"pickle", "torch-zip", "torch-legacy", "joblib"})),
+    **dict.fromkeys(
+        (".pkl", ".pickle", ".p", ".joblib", ".jl"),
+        frozenset({"pickle", "torch-zip", "torch-legacy", "gzip", "bzip2", "xz", "lzma", "zlib", "joblib-zlib"}),
+    ),
 }
 """What a name may hold; a name that is not here promises nothing."""
 
@@ -119,11 +124,28 @@ def _without_magic(content: Content, head: bytes) -> str:
         return "onnx"
     if content.suffix == ".pb":
         return "savedmodel"
-    if head[:1] in b"(]})cIFLNSVXUKJMGlditl" and content.read(content.size - 1, 1) == b".":
+    text = not set(head) & set(range(9)) and _is_utf8(head)
+    if is_pickle(content, content.suffix in _PICKLES or not text):
         return "pickle"
-    if not set(head) & set(range(9)) and _is_utf8(head):
-        return "text"
-    return "unknown"
+    return "text" if text else "unknown"
+
+
+def is_pickle(content: Content, plain: bool = False) -> bool:
+    """Whether the bytes, which have no mark of a pickle, would be taken as one: they import, or (`plain`) just end.
+
+    Protocol 0 is printable text, so any text may be one; hardly any gets beyond its first letters.
+    """
+    content.stream.seek(0)
+    machine = Machine(content.stream, content.size)
+    try:
+        machine.run()
+    except Refused as refusal:
+        return machine.names > 0 or refusal.finding.rule not in _NO_PICKLE
+    return machine.names > 0 or plain
+
+
+_NO_PICKLE = {"pickle-broken", "pickle-length", "pickle-persistent", "pickle-memo", "pickle-instruction"}
+_PICKLES = {".pkl", ".pickle", ".p", ".joblib", ".jl", ".dat"}
 
 
 def _is_utf8(head: bytes) -> bool:
