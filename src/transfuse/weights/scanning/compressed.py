@@ -6,7 +6,7 @@ Joblib decompresses by the first bytes, whatever the name; so does this.
 import bz2
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from transfuse.weights.scanning import inspecting
@@ -71,7 +71,7 @@ def _pieces(content: Content, maker: Callable[[], Any], again: bytes | None, sta
             raise refused("trailing", f"{content.size - place} bytes follow the compressed stream.", byte=place)
 
 
-def _one(content: Content, machine: Any, place: int) -> Iterator[bytes]:
+def _one(content: Content, machine: Any, place: int) -> Generator[bytes, None, int]:
     """One stream; gives the offset behind it."""
     data = b""
     while not machine.eof:

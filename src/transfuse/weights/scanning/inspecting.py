@@ -28,6 +28,7 @@ INSPECTIONS = {
     "npy": "transfuse.weights.scanning.numpy_files:npy",
     "npz": "transfuse.weights.scanning.zips:zip_archive",
     "zip": "transfuse.weights.scanning.zips:zip_archive",
+    "broken-zip": "transfuse.weights.scanning.zips:zip_archive",
     "tar": "transfuse.weights.scanning.tars:tar",
     "gzip": "transfuse.weights.scanning.compressed:gzip",
     "bzip2": "transfuse.weights.scanning.compressed:bzip2",

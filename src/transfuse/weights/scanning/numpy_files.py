@@ -42,9 +42,8 @@ def _header(content: Content) -> tuple[dict[str, Any], int]:
     head = content.read(0, 12)
     if len(head) < 12 or head[6] not in (1, 2, 3) or head[7] != 0:
         raise _broken("its version is not known")
-    length, start = (
-        (struct.unpack("<H", head[8:10])[0], 10) if head[6] == 1 else (struct.unpack("<I", head[8:12])[0], 12)
-    )
+    start = 10 if head[6] == 1 else 12
+    length = int.from_bytes(head[8:start], "little")
     if length > min(_LONGEST_HEADER, content.size - start):
         raise _broken(f"its header claims {length} bytes")
     text = content.read(start, length).decode("latin-1" if head[6] < 3 else "utf-8").strip()

@@ -74,9 +74,14 @@ def _array_behind(machine: Machine, node: Node) -> Node:
         return node
     state = node.items[-1]
     shape, kind = (state.get("shape"), state.get("dtype")) if state.__class__ is Node else (None, None)
-    if getattr(kind, "kind", "") != "dtype" or not isinstance(shape, tuple) or not all(is_int(n) for n in shape):
+    if (
+        kind.__class__ is not Node
+        or kind.kind != "dtype"
+        or not isinstance(shape, tuple)
+        or not all(is_int(n) for n in shape)
+    ):
         raise machine.refuse("joblib-array", "An array of joblib has no shape or no type.")
-    size, objects, _ = kind.info
+    size, objects, _ = kind.info  # type: ignore[union-attr]
     if objects:
         _pickle_inside(machine)
     else:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Finding, Refused
 from transfuse.weights.scanning.pickled.machine import Machine
+from transfuse.weights.scanning.pickled.values import Symbol
 
 _LARGEST_HEADER = 100 * 2**20
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -71,6 +72,7 @@ _EXTENSIONS: Mapping[str, frozenset[str]] = {
     ),
 }
 """What a name may hold; a name that is not here promises nothing."""
+_NOTHING = {"empty", "git-lfs", "web-page", "unknown", "broken-zip"}  # refused for what they are, whatever their name
 
 
 def recognised(content: Content) -> str:
@@ -82,7 +84,7 @@ def recognised(content: Content) -> str:
         return "safetensors"  # asked first: the length of its header may begin like any other format
     for magic, kind in _MAGIC.items():
         if head.startswith(magic):
-            return kind
+            return "pickle" if kind == "media" and is_pickle(content) else kind  # "GIF8" may begin a pickle too
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _kind_of_zip(content)
     if head[2:].startswith(_LEGACY_MAGIC) and head[:1] == b"\x80":
@@ -104,7 +106,7 @@ def _kind_of_zip(content: Content) -> str:
         with zipfile.ZipFile(content.stream) as archive:
             names = archive.namelist()
     except Exception:
-        return "zip"  # whose inspection says what is wrong
+        return "broken-zip"
     if any("/code/" in name or name.endswith("/constants.pkl") for name in names):
         return "torchscript"
     if any(name.count("/") == 1 and name.endswith("/data.pkl") for name in names):
@@ -131,21 +133,23 @@ def _without_magic(content: Content, head: bytes) -> str:
 
 
 def is_pickle(content: Content, plain: bool = False) -> bool:
-    """Whether the bytes, which have no mark of a pickle, would be taken as one: they import, or (`plain`) just end.
+    """Whether the bytes, which have no mark of a pickle, would be played as one: they call, or (`plain`) just end.
 
-    Protocol 0 is printable text, so any text may be one; hardly any gets beyond its first letters.
+    Protocol 0 is printable text, so any text may be one; hardly any gets beyond its first letters. A list of words may
+    import ("cat", "dog" is `at.dog`), but does not call.
     """
     content.stream.seek(0)
     machine = Machine(content.stream, content.size)
+    machine.look_up = lambda module, name: Symbol(name=f"{module}.{name}", rule="value")
     try:
         machine.run()
     except Refused as refusal:
-        return machine.names > 0 or refusal.finding.rule not in _NO_PICKLE
+        return refusal.finding.rule not in _NO_PICKLE
     return machine.names > 0 or plain
 
 
-_NO_PICKLE = {"pickle-broken", "pickle-length", "pickle-persistent", "pickle-memo", "pickle-instruction"}
-_PICKLES = {".pkl", ".pickle", ".p", ".joblib", ".jl", ".dat"}
+_NO_PICKLE = {"pickle-broken", "pickle-length", "pickle-persistent"}  # at which every unpickler stops
+_PICKLES = {".pkl", ".pickle", ".p", ".joblib", ".jl"}
 
 
 def _is_utf8(head: bytes) -> bool:
@@ -159,7 +163,7 @@ def _is_utf8(head: bytes) -> bool:
 def contradiction(content: Content, kind: str) -> Finding | None:
     """The finding that the extension claims what the bytes deny."""
     allowed = _EXTENSIONS.get(content.suffix)
-    if allowed is None or kind in allowed or kind in {"empty", "git-lfs", "web-page", "unknown"}:
+    if allowed is None or kind in allowed or kind in _NOTHING:
         return None
     return Finding(
         verdict="reject",

@@ -37,7 +37,7 @@ def _members(content: Content) -> tuple[dict[str, tuple[int, int]], int]:
             _check(content, member)
             if member.name in found:
                 raise refused("archive-twice", "Two members have one name.", member.name)
-            if member.isreg():
+            if member.isreg() and member.size:
                 found[member.name] = member.offset_data, member.size
         return found, archive.offset  # type: ignore[attr-defined]
 

@@ -80,7 +80,7 @@ def records_of(content: Content) -> dict[str, Member]:
 
 def pickle_of(content: Content, records: dict[str, Member], name: str, storages: Storages) -> Iterator[Finding]:
     """Walk one pickle among the records, to its last byte."""
-    inner = opened(content, records[name])
+    inner = opened(content, records[name], verified=False)  # `check_records` looks at it; first the names
     machine = Machine(inner.stream, inner.size, where=records[name].name)
     machine.persistent = storages.persistent
     yield from walked(machine)
@@ -92,9 +92,9 @@ def check_records(
     content: Content, records: dict[str, Member], storages: dict[str, Storages], sides: set[str]
 ) -> Iterator[Finding]:
     """Every storage is there at its full length, and there is nothing else."""
-    for folder, used in storages.items():
+    for place, used in storages.items():
         for key in used.claimed:
-            _check_storage(records, folder + key, used.bytes_of(key))
+            _check_storage(records, place + key, used.bytes_of(key))
     for name, member in records.items():
         folder = next((folder for folder in storages if name.startswith(folder)), None)
         if folder is not None and name.removeprefix(folder) in storages[folder].claimed:

@@ -67,7 +67,7 @@ class Machine:
     def _result(self) -> Any:
         result = self.stack.pop()
         if self.stack or self.marked:
-            raise broken(self, "it leaves objects behind that nothing uses")
+            raise self.refuse("pickle-order", "It leaves objects behind that nothing uses: no pickler does that.")
         return result
 
     def refuse(self, rule: str, reason: str) -> Exception:

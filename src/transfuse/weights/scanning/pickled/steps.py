@@ -91,7 +91,7 @@ def _get(machine: "Machine", index: int) -> None:
 def _index(machine: "Machine") -> int:
     text = line(machine)
     if not text.isdigit() or len(text) > 12:
-        raise broken(machine, "the number of an object is none")
+        raise machine.refuse("pickle-memo", "The number of a remembered object is none.")
     return int(text)
 
 
@@ -127,12 +127,14 @@ def _symbol(machine: "Machine", module: str, name: str, place: int) -> Symbol:
 
 
 def _instance(machine: "Machine") -> None:
+    machine.since_mark()
     module, name = line(machine).decode(), line(machine).decode()
     _symbol(machine, module, name, machine.stream.tell())
     raise machine.refuse("pickle-instruction", f"It makes {module}.{name} by an instruction that nobody writes today.")
 
 
 def _object(machine: "Machine") -> None:
+    machine.since_mark()
     raise machine.refuse("pickle-instruction", "It calls by the instruction OBJ, which nobody writes today.")
 
 
@@ -145,6 +147,7 @@ def _buffer(machine: "Machine") -> None:
 
 
 def _double(machine: "Machine") -> None:
+    machine.stack[-1]
     raise machine.refuse("pickle-instruction", "It has the instruction DUP, which no pickler writes.")
 
 
