@@ -30,8 +30,10 @@ class Storages:
         self.claimed: dict[str, tuple[str, int]] = {}
         """Key: (name of the class, elements)."""
 
-    def persistent(self, machine: Machine, identifier: Any) -> Node:
+    def persistent(self, machine: Machine, identifier: Any) -> Node | Symbol:
         """The stand-in for a storage; info is (bytes of an element, bytes in all, class)."""
+        if isinstance(identifier, tuple) and len(identifier) == 4 and identifier[0] == "module":
+            return self._module(machine, identifier[1])
         if not isinstance(identifier, tuple) or len(identifier) not in (5, 6) or identifier[0] != "storage":
             raise machine.refuse("torch-storage", "It refers to something outside that is no storage.")
         _, cls, key, _, elements = identifier[:5]
@@ -44,6 +46,12 @@ class Storages:
         if len(identifier) == 6:
             self._check_view(machine, identifier[5], elements)
         return machine.node("storage", (ITEM_SIZES[cls.name], elements * ITEM_SIZES[cls.name], cls.name))
+
+    def _module(self, machine: Machine, cls: Any) -> Symbol:
+        """A class beside its source text, as torch kept whole modules before 1.6; the text is only compared."""
+        if not isinstance(cls, Symbol) or not cls.asked:
+            raise machine.refuse("torch-storage", "It refers to something outside that is no storage.")
+        return cls
 
     def _check_view(self, machine: Machine, view: Any, elements: int) -> None:
         """(key, offset, elements) of a part of a storage, as torch 0.2 wrote it, or None."""

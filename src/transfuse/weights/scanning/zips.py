@@ -56,8 +56,9 @@ class Window(io.RawIOBase):
 def zip_archive(content: Content) -> Iterator[Finding]:
     """Every member, through the inspection that its bytes call for."""
     for member in checked_members(content):
-        if member.size or member.packed:
-            yield from inspecting.inspect(opened(content, member))
+        inner = opened(content, member)
+        if member.size:
+            yield from inspecting.inspect(inner)
 
 
 def checked_members(content: Content) -> list[Member]:

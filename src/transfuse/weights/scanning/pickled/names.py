@@ -122,6 +122,7 @@ class scipy.interpolate.interpolate interp1d
 value scipy._lib.array_api_compat.numpy._aliases asarray
 value numpy mean median log log1p log2 log10 exp expm1 sqrt abs square sum min max number generic floating integer
 value numpy.ma.core MaskedConstant
+class numpy.ma MaskedArray
 class numpy.ma.core MaskedArray
 function numpy.ma.core _mareconstruct
 class numpy.matrixlib.defmatrix matrix
