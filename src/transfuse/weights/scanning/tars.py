@@ -13,7 +13,10 @@ from transfuse.weights.scanning.zips import Window, check_name
 
 def tar(content: Content) -> Iterator[Finding]:
     """Every member, through the inspection that its bytes call for."""
-    found, end = _members(content)
+    try:
+        found, end = _members(content)
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise refused("tar-broken", f"Its tar archive is broken: {error}.", advice="Fetch it again.") from None
     _check_tail(content, end)
     windows = {name: _window(content, name, *place) for name, place in found.items()}
     if set(windows) >= MEMBERS:

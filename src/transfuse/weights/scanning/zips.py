@@ -122,7 +122,10 @@ def _pieces(content: Content, member: Member) -> Iterator[bytes]:
         if not rest and place < end:
             rest = content.read(place, min(_PIECE, end - place))
             place += len(rest)
-        piece = maker.decompress(rest, 2**20)
+        try:
+            piece = maker.decompress(rest, 2**20)
+        except (zlib.error, OSError, ValueError) as error:
+            raise refused("zip-broken", f"A compressed member is broken: {error}.", member.name) from None
         rest = maker.unconsumed_tail if member.method == DEFLATED else b""  # type: ignore[union-attr]
         if not piece and not rest and place >= end and not maker.eof:
             raise refused("zip-broken", "A member ends too early.", member.name)
