@@ -4,8 +4,11 @@ from collections.abc import Iterator
 
 from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Finding
+from transfuse.weights.scanning.targets import targets
 
 _FETCH = "Fetch the file again."
+_CONFIGURATIONS = {".yaml", ".yml", ".json"}
+_LONGEST = 64 * 2**20
 
 
 def empty(content: Content) -> Iterator[Finding]:
@@ -19,5 +22,6 @@ def media(content: Content) -> Iterator[Finding]:
 
 
 def text(content: Content) -> Iterator[Finding]:
-    """Text is read, not run."""
-    return iter(())
+    """Text is read, not run, but for what a configuration names to be called."""
+    if content.suffix in _CONFIGURATIONS and content.size <= _LONGEST:
+        yield from targets(content.read(0, content.size))

@@ -4,7 +4,9 @@ import zipfile
 from collections.abc import Mapping
 
 from transfuse.weights.scanning.contents import Content
-from transfuse.weights.scanning.findings import Finding
+from transfuse.weights.scanning.findings import Finding, Refused
+from transfuse.weights.scanning.pickled.machine import Machine
+from transfuse.weights.scanning.pickled.values import Symbol
 
 _LARGEST_HEADER = 100 * 2**20
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -19,7 +21,8 @@ _MAGIC: Mapping[bytes, str] = {
     b"Rar!": "rar",
     b"\x28\xb5\x2f\xfd": "zstandard",
     b"\x04\x22\x4d\x18": "lz4",
-    b"ZF": "joblib-zlib",
+    b"ZF0x": "joblib-zlib",
+    b"\x5d\0\0": "lzma",
     b"\x7fELF": "native",
     b"MZ": "native",
     b"\xcf\xfa\xed\xfe": "native",
@@ -54,18 +57,22 @@ _EXTENSIONS: Mapping[str, frozenset[str]] = {
     ".tflite": frozenset({"tflite"}),
     ".json": frozenset({"text"}),
     ".zip": frozenset({"zip"}),
-    ".tar": frozenset({"tar", "torch-tar", "torch-zip", "torch-legacy"}),  # checkpoints are often called .pth.tar
+    ".tar": frozenset({"tar", "torch-zip", "torch-legacy"}),  # checkpoints are often called .pth.tar
     ".gz": frozenset({"gzip"}),
     ".bz2": frozenset({"bzip2"}),
     ".xz": frozenset({"xz"}),
     ".7z": frozenset({"7z"}),
     **dict.fromkeys(
         (".pt", ".pth", ".th", ".bin", ".ckpt"),
-        frozenset({"torch-zip", "torch-legacy", "torch-tar", "torchscript", "pickle"}),
+        frozenset({"torch-zip", "torch-legacy", "tar", "torchscript", "pickle"}),
     ),
-    **dict.fromkeys((".pkl", ".pickle", ".p"), frozenset({"pickle", "torch-zip", "torch-legacy", "joblib"})),
+    **dict.fromkeys(
+        (".pkl", ".pickle", ".p", ".joblib", ".jl"),
+        frozenset({"pickle", "torch-zip", "torch-legacy", "gzip", "bzip2", "xz", "lzma", "zlib", "joblib-zlib"}),
+    ),
 }
 """What a name may hold; a name that is not here promises nothing."""
+_NOTHING = {"empty", "git-lfs", "web-page", "unknown", "broken-zip"}  # refused for what they are, whatever their name
 
 
 def recognised(content: Content) -> str:
@@ -77,7 +84,7 @@ def recognised(content: Content) -> str:
         return "safetensors"  # asked first: the length of its header may begin like any other format
     for magic, kind in _MAGIC.items():
         if head.startswith(magic):
-            return kind
+            return "pickle" if kind == "media" and is_pickle(content) else kind  # "GIF8" may begin a pickle too
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _kind_of_zip(content)
     if head[2:].startswith(_LEGACY_MAGIC) and head[:1] == b"\x80":
@@ -99,7 +106,7 @@ def _kind_of_zip(content: Content) -> str:
         with zipfile.ZipFile(content.stream) as archive:
             names = archive.namelist()
     except Exception:
-        return "zip"  # whose inspection says what is wrong
+        return "broken-zip"
     if any("/code/" in name or name.endswith("/constants.pkl") for name in names):
         return "torchscript"
     if any(name.count("/") == 1 and name.endswith("/data.pkl") for name in names):
@@ -119,11 +126,30 @@ def _without_magic(content: Content, head: bytes) -> str:
         return "onnx"
     if content.suffix == ".pb":
         return "savedmodel"
-    if head[:1] in b"(]})cIFLNSVXUKJMGlditl" and content.read(content.size - 1, 1) == b".":
+    text = not set(head) & set(range(9)) and _is_utf8(head)
+    if is_pickle(content, content.suffix in _PICKLES or not text):
         return "pickle"
-    if not set(head) & set(range(9)) and _is_utf8(head):
-        return "text"
-    return "unknown"
+    return "text" if text else "unknown"
+
+
+def is_pickle(content: Content, plain: bool = False) -> bool:
+    """Whether the bytes, which have no mark of a pickle, would be played as one: they call, or (`plain`) just end.
+
+    Protocol 0 is printable text, so any text may be one; hardly any gets beyond its first letters. A list of words may
+    import ("cat", "dog" is `at.dog`), but does not call.
+    """
+    content.stream.seek(0)
+    machine = Machine(content.stream, content.size)
+    machine.look_up = lambda module, name: Symbol(name=f"{module}.{name}", rule="value")
+    try:
+        machine.run()
+    except Refused as refusal:
+        return refusal.finding.rule not in _NO_PICKLE
+    return machine.names > 0 or plain
+
+
+_NO_PICKLE = {"pickle-broken", "pickle-length", "pickle-persistent"}  # at which every unpickler stops
+_PICKLES = {".pkl", ".pickle", ".p", ".joblib", ".jl"}
 
 
 def _is_utf8(head: bytes) -> bool:
@@ -137,7 +163,7 @@ def _is_utf8(head: bytes) -> bool:
 def contradiction(content: Content, kind: str) -> Finding | None:
     """The finding that the extension claims what the bytes deny."""
     allowed = _EXTENSIONS.get(content.suffix)
-    if allowed is None or kind in allowed or kind in {"empty", "git-lfs", "web-page", "unknown"}:
+    if allowed is None or kind in allowed or kind in _NOTHING:
         return None
     return Finding(
         verdict="reject",
