@@ -51,9 +51,7 @@ class Content:
         """A member of this container. Raises `Refused` when containers lie too deep in each other."""
         if self.depth >= self.budget.depth:
             raise refused("archive-depth", f"Archives lie more than {self.budget.depth} deep in each other.", name)
-        return Content(
-            stream=stream, size=size, name=f"{self.name}!{name}", depth=self.depth + 1, budget=self.budget
-        )
+        return Content(stream=stream, size=size, name=f"{self.name}!{name}", depth=self.depth + 1, budget=self.budget)
 
 
 def unpacked(pieces: Iterator[bytes], packed: int, budget: Budget, where: str) -> tuple[IO[bytes], int]:

@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Mapping
 
+from transfuse.weights.scanning import protobufs, tensorflow_checkpoints
 from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Finding
 
@@ -40,8 +41,18 @@ _MAGIC: Mapping[bytes, str] = {
     b"PAR1": "media",
     b"ARROW1": "media",
 }
+_PROMISED: Mapping[str, str] = {
+    ".safetensors": "safetensors",
+    ".onnx": "onnx",
+    ".gguf": "gguf",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+    ".tflite": "tflite",
+    ".pb": "savedmodel",
+}
+"""Formats whose own inspection says best what is wrong with bytes that no mark tells."""
 _ZLIB = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
-_EXTENSIONS: Mapping[str, frozenset[str]] = {
+EXTENSIONS: Mapping[str, frozenset[str]] = {
     ".safetensors": frozenset({"safetensors"}),
     ".onnx": frozenset({"onnx"}),
     ".gguf": frozenset({"gguf"}),
@@ -115,15 +126,13 @@ def _kind_of_zip(content: Content) -> str:
 
 def _without_magic(content: Content, head: bytes) -> str:
     """Protobuf, old pickles and text have no mark of their own."""
-    if content.suffix == ".onnx":
-        return "onnx"
-    if content.suffix == ".pb":
-        return "savedmodel"
+    if content.size >= 48 and content.read(content.size - 8, 8) == tensorflow_checkpoints.MAGIC:
+        return "tensorflow-index"
     if head[:1] in b"(]})cIFLNSVXUKJMGlditl" and content.read(content.size - 1, 1) == b".":
         return "pickle"
     if not set(head) & set(range(9)) and _is_utf8(head):
         return "text"
-    return "unknown"
+    return protobufs.kind_of(content) or _PROMISED.get(content.suffix, "unknown")
 
 
 def _is_utf8(head: bytes) -> bool:
@@ -136,7 +145,7 @@ def _is_utf8(head: bytes) -> bool:
 
 def contradiction(content: Content, kind: str) -> Finding | None:
     """The finding that the extension claims what the bytes deny."""
-    allowed = _EXTENSIONS.get(content.suffix)
+    allowed = EXTENSIONS.get(content.suffix)
     if allowed is None or kind in allowed or kind in {"empty", "git-lfs", "web-page", "unknown"}:
         return None
     return Finding(
