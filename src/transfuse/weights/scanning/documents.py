@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from transfuse.weights.scanning.findings import Finding, refused
+from transfuse.weights.scanning.words import names
 
 _LARGEST = 512 * 2**20
 _MOST_TABLES = 5_000_000
@@ -106,10 +107,12 @@ def _judge_tag(tag: str, place: int, findings: list[Finding]) -> None:
         findings.extend(called(tag.partition(":")[2], f"the tag '{tag[:40]}'"))
 
 
-_LIBRARIES = frozenset(
-    """torch torchvision torchaudio torchtune torchmetrics transformers diffusers datasets peft timm nemo lightning
-    lightning_fabric pytorch_lightning speechbrain keras tensorflow sklearn numpy omegaconf monai detectron2 fairseq
-    espnet espnet2 hydra_plugins megatron accelerate open_clip""".split()
+_LIBRARIES = names(
+    """
+    torch torchvision torchaudio torchtune torchmetrics transformers diffusers datasets peft timm nemo lightning
+    lightning_fabric pytorch_lightning speechbrain keras tensorflow sklearn numpy omegaconf monai detectron2
+    fairseq espnet espnet2 hydra_plugins megatron accelerate open_clip
+    """
 )
 _REACHING = re.compile(
     r"(^|[._])(os|sys|subprocess|system|popen|exec|eval|hub|load|import\w*|builtins|_\w*)($|\.)", re.IGNORECASE

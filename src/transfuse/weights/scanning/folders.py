@@ -64,5 +64,5 @@ def _strange_name(path: Path, root: Path) -> list[Finding]:
 
 def _link(path: Path, root: Path) -> Finding:
     where = str(path.relative_to(root))[:120]
-    reason = f"It is a link that leads out of the folder, to '{os.readlink(path)[:120]}'."
+    reason = f"It is a link that leads out of the folder, to '{str(path.readlink())[:120]}'."
     return Finding(verdict="reject", rule="folder-link", reason=reason, where=where, advice=_OUT)

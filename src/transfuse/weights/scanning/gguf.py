@@ -146,13 +146,13 @@ def _placed(cursor: _Cursor, count: int, alignment: int) -> Iterator[Finding]:
     for start, stop, name in sorted(found):
         if start < end:
             raise _wrong(name, "overlaps another one's bytes", data + start)
-        if start - end >= alignment:
-            raise _wrong(name, f"has {start - end:,} bytes before it that belong to none", data + end)
         if data + stop > cursor.content.size:
             raise _wrong(name, f"ends at byte {data + stop:,} of a file of {cursor.content.size:,}", data + start)
+        if start - end >= alignment:
+            raise _wrong(name, f"has {start - end:,} bytes before it that belong to none", data + end)
         end = stop
     rest = cursor.content.size - max(data + end, cursor.place)
-    if rest >= max(alignment, 32) and found or not found and rest > alignment:
+    if (rest >= max(alignment, 32) and found) or (not found and rest > alignment):
         reason = f"{rest:,} bytes after the last tensor belong to none; something may be hidden there."
         raise refused("gguf-tail", reason, byte=cursor.content.size - rest)
     return iter(())

@@ -1,7 +1,7 @@
 """How Keras rebuilds a network from JSON: classes and functions by name, and where these names may lead.
 
-Follows `keras/src/saving/serialization_lib.py` (3.15) and the older `model_config` of HDF5 files. CVE-2024-3660 (Lambda),
-2025-1550 (function of any module), 2025-8747 (`get_file`), 2025-9906 (safe mode switched off), 2025-12058 (vocabulary).
+Follows `keras/src/saving/serialization_lib.py` (3.15) and the older `model_config` of HDF5 files. CVE-2024-3660
+(Lambda), 2025-1550 (function of any module), 2025-8747 (`get_file`), 2025-9906 (safe mode off), 2025-12058 (vocabulary).
 """
 
 import builtins
@@ -12,10 +12,11 @@ from typing import Any
 
 from transfuse.weights.scanning.findings import Finding, refused
 from transfuse.weights.scanning.places import strays
+from transfuse.weights.scanning.words import names
 
 _ROOMS = (
     "activations applications constraints dtype_policies initializers layers losses metrics models ops optimizers"
-    " quantizers random regularizers backend.common engine legacy trainers"
+    r" quantizers random regularizers backend.common backend.\w+.optimizers engine legacy trainers"
 )
 _MODULE = re.compile(
     rf"(tensorflow\.(python\.)?|tf_)?keras(\.(api|src|_tf_keras|keras))*(\.({'|'.join(_ROOMS.split())})(\.\w+)*)?"
@@ -23,9 +24,11 @@ _MODULE = re.compile(
 _FUNCTIONS = re.compile(r"keras(\.(api|src))*\.(activations|losses|metrics|ops|initializers|regularizers)(\.\w+)*")
 _FAMILY = ("keras_hub", "keras_nlp", "keras_cv", "tensorflow_addons", "keras_tuner")
 _CODE = frozenset({"Lambda", "__lambda__", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer"})
-_PLAIN = frozenset(
-    """__tuple__ __tensor__ __numpy__ __bytes__ __ellipsis__ __slice__ __keras_tensor__ __complex__ TensorShape
-    CompositeTensor __tf_tensor__ __empty__""".split()
+_PLAIN = names(
+    """
+    __tuple__ __tensor__ __numpy__ __bytes__ __ellipsis__ __slice__ __keras_tensor__ __complex__ TensorShape
+    CompositeTensor __tf_tensor__ __empty__
+    """
 )
 _OPERATIONS = re.compile(
     r"(math|nn|linalg|image|signal|strings|sparse|ragged|bitwise|sets|compat\.v1\.nn|compat\.v1\.math|__operators__|"
@@ -34,6 +37,10 @@ _OPERATIONS = re.compile(
 _WRITING = re.compile(r"(read|write|load|save|file|print|py_func|numpy_func|raw_ops|io\.|get_logger|import)", re.I)
 _FILE_KEYS = ("vocabulary", "idf_weights", "vocabulary_file", "spm_proto")
 _SIZES = ("units", "filters", "input_dim", "output_dim", "num_heads", "key_dim", "batch_shape", "n", "rank")
+_REGISTERED = frozenset(
+    f"Custom>{name}" for name in ["Adadelta", "Adagrad", "Adam", "Adamax", "AdamW", "Ftrl", "Nadam", "RMSprop", "SGD"]
+)
+"""What Keras 2.11 to 2.13 calls its own optimisers."""
 _LARGEST = 2**31
 _DEPTH = 200
 _SAFE = "Ask for the weights alone, or for a model of ordinary layers, saved as .keras by Keras 3."
@@ -64,7 +71,9 @@ def describes_keras(document: Any) -> bool:
 def _place(node: Mapping[str, Any], path: str) -> str:
     config = node.get("config")
     name = node.get("name") or (config.get("name") if isinstance(config, dict) else None)
-    return f"{path}/{name}"[-200:] if isinstance(name, str) else path
+    if not isinstance(name, str) or path == name or path.endswith(f"/{name}"):
+        return path
+    return f"{path}/{name}"[-200:] if path else name[:200]
 
 
 def _class(node: Mapping[str, Any], path: str) -> Iterator[Finding]:
@@ -79,9 +88,11 @@ def _class(node: Mapping[str, Any], path: str) -> Iterator[Finding]:
         yield from _operation(node, path)
     elif not name.isascii() or not re.fullmatch(r"\w+(>\w+)?", name):
         yield _found("keras-class", f"The class '{name[:60]}' has an impossible name.", path)
+    elif isinstance(module, str) and _MODULE.fullmatch(module) and not name[0].isupper():
+        yield _found("keras-function", f"It takes the function '{module}.{name}' where a class must be.", path)
     elif isinstance(module, str) and not _MODULE.fullmatch(module):
         yield _elsewhere(f"{module[:60]}.{name[:60]}", module, registered, path)
-    elif module is None and (">" in name or (isinstance(registered, str) and ">" in registered)):
+    elif module is None and ">" in f"{name}{registered}" and name not in _REGISTERED:
         yield _custom(f"The class '{str(registered or name)[:60]}' is not Keras' own.", path)
 
 
@@ -153,15 +164,17 @@ def _custom(reason: str, where: str) -> Finding:
     return Finding(verdict="ask", rule="keras-custom", reason=reason, where=where, advice=advice)
 
 
-_KNOWN = frozenset(
-    """celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu linear log_sigmoid
-    log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus softsign sparse_plus sparse_sigmoid
-    sparsemax squareplus swish tanh tanh_shrink threshold glorot_uniform glorot_normal he_normal he_uniform lecun_normal
-    lecun_uniform zeros ones constant identity orthogonal random_normal random_uniform truncated_normal variance_scaling
-    mean_squared_error mean_absolute_error mean_absolute_percentage_error mean_squared_logarithmic_error mse mae mape
-    msle binary_crossentropy categorical_crossentropy sparse_categorical_crossentropy binary_focal_crossentropy
-    categorical_focal_crossentropy hinge squared_hinge categorical_hinge huber log_cosh poisson kl_divergence
-    cosine_similarity dice tversky circle ctc accuracy binary_accuracy categorical_accuracy
-    sparse_categorical_accuracy top_k_categorical_accuracy sparse_top_k_categorical_accuracy l1 l2 l1_l2 max_norm
-    non_neg unit_norm min_max_norm""".split()
+_KNOWN = names(
+    """
+    celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu linear
+    log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus softsign sparse_plus
+    sparse_sigmoid sparsemax squareplus swish tanh tanh_shrink threshold glorot_uniform glorot_normal he_normal
+    he_uniform lecun_normal lecun_uniform zeros ones constant identity orthogonal random_normal random_uniform
+    truncated_normal variance_scaling mean_squared_error mean_absolute_error mean_absolute_percentage_error
+    mean_squared_logarithmic_error mse mae mape msle binary_crossentropy categorical_crossentropy
+    sparse_categorical_crossentropy binary_focal_crossentropy categorical_focal_crossentropy hinge squared_hinge
+    categorical_hinge huber log_cosh poisson kl_divergence cosine_similarity dice tversky circle ctc accuracy
+    binary_accuracy categorical_accuracy sparse_categorical_accuracy top_k_categorical_accuracy
+    sparse_top_k_categorical_accuracy l1 l2 l1_l2 max_norm non_neg unit_norm min_max_norm
+    """
 )

@@ -59,7 +59,8 @@ def walked(content: Content) -> tuple[_Graph, int]:
     for part in wire.messages(parts[7]):
         _walk_graph(part, graph)
     for training in wire.messages(parts[20]):
-        for part in wire.messages(sum(wire.grouped(training, (1, 2)).values(), [])):
+        inner = wire.grouped(training, (1, 2))
+        for part in wire.messages(inner[1] + inner[2]):
             _walk_graph(part, graph)
     _require_finite(graph)
     versions = [wire.grouped(part, (1, 2)) for part in wire.messages(parts[8])]

@@ -40,8 +40,9 @@ def rendered(template: str, values: Mapping[str, Any], *, seconds: float = 2.0, 
 def _render(order: Mapping[str, Any]) -> dict[str, str]:
     """In the child: the text, or what stopped it."""
     from jinja2 import ext, nodes
+    from jinja2.exceptions import SecurityError
     from jinja2.parser import Parser
-    from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Generation(ext.Extension):
         tags = {"generation"}  # noqa: RUF012 - Jinja's own way

@@ -13,11 +13,14 @@ from transfuse.weights.scanning.findings import Finding, refused
 from transfuse.weights.scanning.keras_configs import describes_keras, keras_config
 from transfuse.weights.scanning.places import climbs, strays
 from transfuse.weights.scanning.templates import template
+from transfuse.weights.scanning.words import names
 
 _DEPTH = 200
-_FILE_SETTINGS = frozenset(
-    """tokenizer_config.json special_tokens_map.json processor_config.json preprocessor_config.json adapter_config.json
-    config.json generation_config.json video_preprocessor_config.json modules.json""".split()
+_FILE_SETTINGS = names(
+    """
+    tokenizer_config.json special_tokens_map.json processor_config.json preprocessor_config.json
+    adapter_config.json config.json generation_config.json video_preprocessor_config.json modules.json
+    """
 )
 _FILE_KEY = re.compile(r"(_file|_path|_filename|_dir|^filename|^file|^path|^transformers_weights)$")
 _NOTES = frozenset({"special_tokens_map_file", "name_or_path", "_name_or_path", "output_dir", "logging_dir"})
@@ -25,18 +28,24 @@ _NOTES = frozenset({"special_tokens_map_file", "name_or_path", "_name_or_path", 
 _SYSTEM = re.compile(
     r"^(file:/*)?[\\/]+(etc|proc|sys|dev|boot|var/run)([\\/]|$)|[\\/]\.(ssh|aws|config|netrc|bash)", re.IGNORECASE
 )
-_ATTENTION = frozenset(
-    """eager sdpa flash_attention_2 flash_attention_3 flash_attention_4 flex_attention xformers flash_attn math
+_ATTENTION = names(
+    """
+    eager sdpa flash_attention_2 flash_attention_3 flash_attention_4 flex_attention xformers flash_attn math
     paged_attention paged|eager paged|sdpa paged|flash_attention_2 flash grouped_mm batched_mm triton auto
-    flash_attention default""".split()
+    flash_attention default
+    """
 )
 _SIDE = re.compile(
     r"(size|dim|dims|layers|heads|units|channels|width|height|depth|experts|d_model|d_ff|n_embd|n_layer|n_positions)$"
 )
+_LAYERS = ("layers", "n_layer", "heads", "depth")
 _LARGEST, _MOST_LAYERS = 2**26, 2**16
+_CLASSES = frozenset({"activation_function", "activation_fn", "loss_fct"})
 _BUILDERS = re.compile(r"(sentence_transformers|torch\.nn|transformers|setfit|pylate)(\.\w+)+")
-_ADAPTED = frozenset("transformers diffusers timm torch torchvision peft sentence_transformers open_clip".split())
-_PIPELINES = frozenset("diffusers transformers onnxruntime optimum flax peft null".split())
+_ADAPTED = frozenset(
+    ["transformers", "diffusers", "timm", "torch", "torchvision", "peft", "sentence_transformers", "open_clip"]
+)
+_PIPELINES = frozenset(["diffusers", "transformers", "onnxruntime", "optimum", "flax", "peft", "null"])
 _NO_CODE = "Open the weights alone: transfuse builds networks itself and never runs code of a repository."
 _SETTINGS = "Correct or remove this setting; the weights themselves do not need it."
 
@@ -70,20 +79,30 @@ def _entry(key: str, value: Any, base: str) -> Iterator[Finding]:
         yield from _kernel(key, value)
     elif "chat_template" in key:
         yield from _chat(key, value)
-    elif isinstance(value, str) and "__" in value and ("{{" in value or "{%" in value):
+    elif isinstance(value, str):
+        yield from _words(key, value, base)
+    elif type(value) is int and base.endswith("config.json") and base != "tokenizer_config.json":
+        yield from _size(key, value)
+
+
+def _words(key: str, value: str, base: str) -> Iterator[Finding]:
+    """Texts: hidden templates, classes by their place, files."""
+    if "__" in value and ("{{" in value or "{%" in value):
         yield from (finding for finding in template(value, key) if finding.rule != "template-syntax")
-    elif key in ("activation_function", "activation_fn", "loss_fct") and isinstance(value, str) and "." in value:
-        if not _BUILDERS.fullmatch(value):
-            yield _reject("config-class", f"Its '{key}' takes '{value[:80]}' from an arbitrary module.", key)
-    if base in _FILE_SETTINGS and _FILE_KEY.search(key) and key not in _NOTES and isinstance(value, str) and value:
+    elif key in _CLASSES and "." in value and not _BUILDERS.fullmatch(value):
+        yield _reject("config-class", f"Its '{key}' takes '{value[:80]}' from an arbitrary module.", key)
+    elif value and base in _FILE_SETTINGS and key not in _NOTES and _FILE_KEY.search(key):
         yield from _path(key, value)
-    if base.endswith("config.json") and base != "tokenizer_config.json" and _SIDE.search(key) and type(value) is int:
-        if value > _LARGEST or (value > _MOST_LAYERS and key.endswith(("layers", "n_layer", "heads", "depth"))):
-            yield _reject("config-size", f"Its '{key}' is {value:,}, which no machine can hold.", key)
+
+
+def _size(key: str, value: int) -> Iterator[Finding]:
+    if _SIDE.search(key) and value > (_MOST_LAYERS if key.endswith(_LAYERS) else _LARGEST):
+        yield _reject("config-size", f"Its '{key}' is {value:,}, which no machine can hold.", key)
 
 
 def _auto_map(key: str, value: Any) -> Iterator[Finding]:
-    names = [str(name) for name in (value.values() if isinstance(value, dict) else [value]) if name]
+    told = list(value.values()) if isinstance(value, dict) else [value]
+    names = [str(name) for part in told for name in (part if isinstance(part, list) else [part]) if name]
     if names:
         remote = "fetched from another repository" if any("--" in name for name in names) else "that lies in the folder"
         reason = f"It builds itself with Python code {remote}: {', '.join(names)[:120]}."

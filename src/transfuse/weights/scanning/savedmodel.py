@@ -1,7 +1,7 @@
 """TensorFlow's graphs: operations are allowed by name, in every function too; what Keras left beside them is checked.
 
-Schemas: tensorflow/core/protobuf/{saved_model,meta_graph,saved_object_graph}.proto and framework/graph.proto. Of the 1,522
-operations of TensorFlow 2.21, those are refused that read or write files, run Python, or speak to other machines.
+Schemas: tensorflow/core/protobuf/{saved_model,meta_graph,saved_object_graph}.proto and framework/graph.proto. Of the
+1,522 operations of TensorFlow 2.21, those are refused that read or write files, run Python, or speak to others.
 """
 
 import json
@@ -14,27 +14,34 @@ from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Finding
 from transfuse.weights.scanning.keras_configs import keras_config
 from transfuse.weights.scanning.places import strays
+from transfuse.weights.scanning.words import names
 
 _PYTHON = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
-_FILES = frozenset(
-    """ReadFile WriteFile MatchingFiles LoadLibrary FileSystemSetConfiguration FixedLengthRecordReader
-    FixedLengthRecordReaderV2 LMDBReader TFRecordReader TFRecordReaderV2 TextLineReader TextLineReaderV2 WholeFileReader
-    WholeFileReaderV2 FixedLengthRecordDataset FixedLengthRecordDatasetV2 TFRecordDataset TFRecordDatasetV2
-    TextLineDataset CSVDataset CSVDatasetV2 LMDBDataset SqlDataset MatchingFilesDataset LoadDataset SaveDataset
-    SaveDatasetV2 DistributedSave SnapshotDataset SnapshotDatasetV2 SnapshotDatasetReader SnapshotNestedDatasetReader
-    SnapshotChunkDataset ListSnapshotChunksDataset DatasetToTFRecord ExperimentalCSVDataset ExperimentalLMDBDataset
-    ExperimentalSqlDataset ExperimentalMatchingFilesDataset ExperimentalDatasetToTFRecord CreateSummaryFileWriter
-    CreateSummaryDbWriter ImportEvent DebugIdentity DebugIdentityV2 DebugIdentityV3 DebugNanCount DebugNumericSummary
-    DebugNumericSummaryV2""".split()
+_FILES = names(
+    """
+    ReadFile WriteFile MatchingFiles LoadLibrary FileSystemSetConfiguration FixedLengthRecordReader
+    FixedLengthRecordReaderV2 LMDBReader TFRecordReader TFRecordReaderV2 TextLineReader TextLineReaderV2
+    WholeFileReader WholeFileReaderV2 FixedLengthRecordDataset FixedLengthRecordDatasetV2 TFRecordDataset
+    TFRecordDatasetV2 TextLineDataset CSVDataset CSVDatasetV2 LMDBDataset SqlDataset MatchingFilesDataset
+    LoadDataset SaveDataset SaveDatasetV2 DistributedSave SnapshotDataset SnapshotDatasetV2 SnapshotDatasetReader
+    SnapshotNestedDatasetReader SnapshotChunkDataset ListSnapshotChunksDataset DatasetToTFRecord
+    ExperimentalCSVDataset ExperimentalLMDBDataset ExperimentalSqlDataset ExperimentalMatchingFilesDataset
+    ExperimentalDatasetToTFRecord CreateSummaryFileWriter CreateSummaryDbWriter ImportEvent DebugIdentity
+    DebugIdentityV2 DebugIdentityV3 DebugNanCount DebugNumericSummary DebugNumericSummaryV2
+    """
 )
-_NETWORK = frozenset(
-    """RpcCall RpcClient RpcServer RpcServerRegister RpcServerStart Rpc TryRpc RemoteCall RegisterDataset
+_NETWORK = names(
+    """
+    RpcCall RpcClient RpcServer RpcServerRegister RpcServerStart Rpc TryRpc RemoteCall RegisterDataset
     RegisterDatasetV2 DataServiceDataset DataServiceDatasetV2 DataServiceDatasetV3 DataServiceDatasetV4
-    BigQueryReader""".split()
+    BigQueryReader
+    """
 )
-_ASK = frozenset(
-    """CacheDataset CacheDatasetV2 DecodeProtoV2 EncodeProto LoadAndRemapMatrix GenerateVocabRemapping XlaCustomCall
-    XlaCustomCallV2 ConfigureDistributedTPU ConfigureAndInitializeGlobalTPU""".split()
+_ASK = names(
+    """
+    CacheDataset CacheDatasetV2 DecodeProtoV2 EncodeProto LoadAndRemapMatrix GenerateVocabRemapping XlaCustomCall
+    XlaCustomCallV2 ConfigureDistributedTPU ConfigureAndInitializeGlobalTPU
+    """
 )
 _WHY = ((_PYTHON, "runs Python code"), (_FILES, "reads or writes files"), (_NETWORK, "speaks to other machines"))
 
@@ -81,8 +88,8 @@ def sentencepiece(content: Content) -> Iterator[Finding]:
 
 def judged(name: str) -> Finding | None:
     """What speaks against an operation of TensorFlow, by its name."""
-    for names, why in _WHY:
-        if name in names:
+    for listed, why in _WHY:
+        if name in listed:
             reason = f"Operation '{name}' {why} when the model is used."
             return Finding(verdict="reject", rule="tensorflow-operation", reason=reason, where=name)
     if name in _ordinary() and name not in _ASK:

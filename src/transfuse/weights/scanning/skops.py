@@ -1,7 +1,7 @@
 """skops: a zip archive of arrays and one JSON tree that says which classes and functions to build.
 
-Follows `skops/io/_general.py` and its audit (0.16), which trusts scikit-learn's estimators, NumPy's and SciPy's types and
-functions of elements, and containers. CVE-2025-54412, 54413 and 54886: nodes whose loader and class disagree.
+Follows `skops/io/_general.py` and its audit (0.16), which trusts scikit-learn's estimators, NumPy's and SciPy's types
+and functions of elements, and containers. CVE-2025-54412, 54413 and 54886: nodes whose loader and class disagree.
 """
 
 import re
@@ -13,6 +13,7 @@ from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.documents import parsed
 from transfuse.weights.scanning.findings import Finding, refused
 from transfuse.weights.scanning.inspecting import inspect
+from transfuse.weights.scanning.words import names
 from transfuse.weights.scanning.zips import judged_inside, members
 
 _DEPTH = 300
@@ -37,14 +38,22 @@ _NUMPY = re.compile(
 )
 _SPARSE = re.compile(r"scipy\.sparse\.(_?\w+\.)?(csr|csc|coo|bsr|dia|dok|lil)_(matrix|array)")
 _ESTIMATORS = re.compile(r"sklearn(\.(?!externals|datasets|utils\._testing|tests|conftest)\w+)+")
-_FUNCTIONS = re.compile(r"(scipy\.special(\._ufuncs)?\.[a-z]\w*|sklearn(\.(?!externals|datasets|utils\._testing)\w+)+)")
-_UFUNCS = frozenset(
-    """abs absolute add arccos arccosh arcsin arcsinh arctan arctan2 arctanh cbrt ceil cos cosh deg2rad degrees divide
-    exp exp2 expm1 fabs float_power floor fmax fmin hypot isfinite isnan log log10 log1p log2 logaddexp maximum minimum
-    mod multiply negative positive power rad2deg radians reciprocal rint sign sin sinh sqrt square subtract tan tanh
-    true_divide trunc""".split()
+_FUNCTIONS = re.compile(
+    r"(scipy\._lib\.array_api_compat\.numpy\._aliases\.[a-z]\w*|scipy\.special(\._ufuncs)?\.[a-z]\w*|sklearn(\.(?!externals|datasets|utils\._testing)\w+)+)"
 )
-_TYPES = frozenset(f"builtins.{name}" for name in "int float str bool list set map tuple dict bytes complex".split())
+_OPENS = re.compile(r"^_|load|save|from|memmap|open|vectorize|apply|piecewise|test|info|show")
+_UFUNCS = names(
+    """
+    abs absolute add arccos arccosh arcsin arcsinh arctan arctan2 arctanh cbrt ceil cos cosh deg2rad degrees
+    divide exp exp2 expm1 fabs float_power floor fmax fmin hypot isfinite isnan log log10 log1p log2 logaddexp
+    maximum minimum mod multiply negative positive power rad2deg radians reciprocal rint sign sin sinh sqrt square
+    subtract tan tanh true_divide trunc
+    """
+)
+_TYPES = frozenset(
+    f"builtins.{name}"
+    for name in ["int", "float", "str", "bool", "list", "set", "map", "tuple", "dict", "bytes", "complex"]
+)
 _ASKED = "Open it only with `trusted=[...]` naming the types that you know."
 _BAD = "Do not open it; ask for the model without that function."
 
@@ -86,22 +95,22 @@ def _named(node: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def _node(loader: str, name: str, node: Mapping[str, Any]) -> Iterator[Finding]:
-    short, module = name.rpartition(".")[2], name.split(".")[0]
+    short, module = name.rpartition(".")[2], name.partition(".")[0]
     private = loader == "MethodNode" and str((node.get("content") or {}).get("func", "_")).startswith("_")
     if loader in _CONTAINERS:
         if name not in _CONTAINERS[loader]:
             yield _reject(f"A node of the kind {loader} claims to be '{name[:80]}'.", name)
-    elif loader in ("CachedNode",) or (loader == "NdArrayNode" and _NUMPY.fullmatch(name)):
-        return
-    elif loader == "SparseMatrixNode" and _SPARSE.fullmatch(name):
+    elif (
+        loader in ("CachedNode",)
+        or (loader == "NdArrayNode" and _NUMPY.fullmatch(name))
+        or (loader == "SparseMatrixNode" and _SPARSE.fullmatch(name))
+    ):
         return
     elif loader == "FunctionNode":
-        if _FUNCTIONS.fullmatch(name) or (module == "numpy" and short in _UFUNCS and name.count(".") == 1):
-            return
-        yield _ask(name) if module == "__main__" else _reject(f"It names the function '{name[:80]}'.", name)
+        yield from _function(name)
     elif loader == "TypeNode" and (name in _TYPES or _NUMPY.fullmatch(name)):
         return
-    elif loader == "OperatorFuncNode" and short not in ("itemgetter",) or private:
+    elif (loader == "OperatorFuncNode" and short not in ("itemgetter",)) or private:
         yield _reject(f"It calls '{name[:80]}', which reaches into other objects.", name)
     elif name in _UNCHECKED:
         reason = f"It builds '{name}' from raw places in memory, which scikit-learn does not check when it predicts."
@@ -116,9 +125,20 @@ def _node(loader: str, name: str, node: Mapping[str, Any]) -> Iterator[Finding]:
         yield _reject(f"A node of the unknown kind {loader[:60]} builds '{name[:80]}'.", name)
 
 
-_OBJECTS = frozenset(
-    """ObjectNode TypeNode ConstructorFromReduceNode MethodNode PartialNode ReduceNode TreeNode LossNode SGDNode
-    OperatorFuncNode QuantileForestNode SparseMatrixNode NdArrayNode _DictWithDeprecatedKeysNode""".split()
+def _function(name: str) -> Iterator[Finding]:
+    """Functions of elements are trusted; others of NumPy and one's own need a person's word; all else is refused."""
+    module, _, short = name.partition(".")
+    if _FUNCTIONS.fullmatch(name) or (module == "numpy" and short in _UFUNCS):
+        return
+    own = module == "__main__" or (module == "numpy" and short.isidentifier() and not _OPENS.search(short))
+    yield _ask(name) if own else _reject(f"It names the function '{name[:80]}'.", name)
+
+
+_OBJECTS = names(
+    """
+    ObjectNode TypeNode ConstructorFromReduceNode MethodNode PartialNode ReduceNode TreeNode LossNode SGDNode
+    OperatorFuncNode QuantileForestNode SparseMatrixNode NdArrayNode _DictWithDeprecatedKeysNode
+    """
 )
 
 

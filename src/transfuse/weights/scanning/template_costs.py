@@ -42,37 +42,30 @@ def costs(tree: "nodes.Template") -> Iterator[Told]:
     yield from _loops(tree, 1, _Walk(macros=macros, largest=largest))
     for macro in macros.values():
         yield from _loops(macro, 1, _Walk(macros={}, largest=largest))
-    for node in tree.find_all((nodes.Mul, nodes.Pow)):
-        factor = max(number(node.left, 0) or 0, number(node.right, 0) or 0)
-        if isinstance(node, nodes.Pow) and (number(node.right, 0) or 0) > 64 or factor > _LARGEST:
-            yield "template-endless", "The template repeats or multiplies by a huge number", node.lineno
-    for node in tree.find_all((nodes.Filter, nodes.Call)):
-        if any(number(arg, 0) and (number(arg, 0) or 0) > _LARGEST for arg in node.args) and not _is_range(node):
-            yield "template-endless", "The template asks for a text of huge width", node.lineno
-    for node in tree.find_all(nodes.Const):
-        if isinstance(node.value, str) and _wide(node.value):
-            yield "template-endless", "The template asks for a text of huge width", node.lineno
+    for node in tree.find_all(nodes.Node):
+        if _huge(node):
+            yield "template-endless", "The template asks for a text or a number of huge size", node.lineno
     yield from _doublings(tree)
 
 
-def number(node: "nodes.Expr", unknown: int | None = None) -> int | None:
-    """The whole number that an expression of constants comes to, huge ones cut; `unknown` for anything else."""
+def number(node: "nodes.Expr") -> int | None:
+    """The whole number that an expression of constants comes to at most, huge ones cut; None for anything else."""
     from jinja2 import nodes
 
     if isinstance(node, nodes.Const) and type(node.value) is int:
         return min(abs(node.value), 2**64)
     if isinstance(node, nodes.Neg):
-        return number(node.node, unknown)
+        return number(node.node)
     if isinstance(node, nodes.BinExpr):
         left, right = number(node.left), number(node.right)
         if left is None or right is None:
-            return unknown
+            return None
         if isinstance(node, nodes.Mul):
             return min(left * right, 2**64)
         if isinstance(node, nodes.Pow):
             return 2**64 if right > 64 else min(left**right, 2**64)
         return min(left + right, 2**64)
-    return unknown
+    return None
 
 
 def _loops(node: "nodes.Node", steps: int, walk: _Walk) -> Iterator[Told]:
@@ -119,9 +112,17 @@ def _is_range(node: "nodes.Node") -> bool:
     return isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name) and node.node.name == "range"
 
 
-def _wide(text: str) -> bool:
-    """Whether a format like `%9999999d` or `{:>9999999}` is in a text."""
-    return _WIDTH.search(text) is not None
+def _huge(node: "nodes.Node") -> bool:
+    """A factor, a width of a filter or of a format (`%9999999d`, `{:>9999999}`) that makes a text of megabytes."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Pow) and (number(node.right) or 0) > 64:
+        return True
+    if isinstance(node, nodes.Mul | nodes.Pow):
+        return max(number(node.left) or 0, number(node.right) or 0) > _LARGEST
+    if isinstance(node, nodes.Filter | nodes.Call) and not _is_range(node):
+        return any((number(arg) or 0) > _LARGEST for arg in [*node.args, *(pair.value for pair in node.kwargs)])
+    return isinstance(node, nodes.Const) and isinstance(node.value, str) and _WIDTH.search(node.value) is not None
 
 
 def _doublings(tree: "nodes.Template") -> Iterator[Told]:

@@ -10,18 +10,23 @@ from typing import TYPE_CHECKING
 
 from transfuse.weights.scanning.findings import Finding, refused
 from transfuse.weights.scanning.template_costs import costs
+from transfuse.weights.scanning.words import names
 
 if TYPE_CHECKING:
     from jinja2 import Environment, nodes
 
 _LONGEST = 2**20
-_HIDDEN = frozenset(
-    """mro func_globals func_code gi_frame gi_code cr_frame cr_code ag_frame ag_code f_globals f_builtins f_locals f_back
-    tb_frame popen subclasses""".split()
+_HIDDEN = names(
+    """
+    mro func_globals func_code gi_frame gi_code cr_frame cr_code ag_frame ag_code f_globals f_builtins f_locals
+    f_back tb_frame popen subclasses
+    """
 )
-_PYTHON = frozenset(
-    """os sys subprocess builtins importlib popen system eval exec compile open getattr setattr globals locals vars
-    __import__ __builtins__""".split()
+_PYTHON = names(
+    """
+    os sys subprocess builtins importlib popen system eval exec compile open getattr setattr globals locals vars
+    __import__ __builtins__
+    """
 )
 _PIECE = re.compile(r"^_+$|__")
 _DUNDER = re.compile(r"^__\w*|\w*__$|\{[^}]*[.\[]_")

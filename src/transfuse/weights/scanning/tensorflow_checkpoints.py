@@ -17,8 +17,8 @@ MAGIC = bytes.fromhex("57fb808b247547db")
 _LARGEST = 256 * 2**20
 _MOST_BLOCKS = 100_000
 _ITEMS: Mapping[int, int] = {
-    **dict.fromkeys((4, 6, 10, 11, 12), 1), **dict.fromkeys((5, 14, 15, 16, 17, 19), 2), **dict.fromkeys((1, 3, 13, 22), 4),
-    **dict.fromkeys((2, 8, 9, 23), 8), 18: 16,
+    **dict.fromkeys((4, 6, 10, 11, 12), 1), **dict.fromkeys((5, 14, 15, 16, 17, 19), 2),
+    **dict.fromkeys((1, 3, 13, 22), 4), **dict.fromkeys((2, 8, 9, 23), 8), 18: 16,
 }  # fmt: skip
 """Bytes of an element by `DataType`; types of changing size are not here."""
 _FETCH = "Fetch the file again, and the shards beside it."

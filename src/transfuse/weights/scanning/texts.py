@@ -22,7 +22,7 @@ _OPERATION = re.compile(r'\bop:\s*"(\w+)"')
 
 
 def text(content: Content) -> Iterator[Finding]:
-    """By the name: settings in JSON and YAML, templates, the head of a model's card, scripts; other text is only read."""
+    """By the name: settings, templates, the head of a model's card, scripts; other text is only read."""
     base, suffix = content.name.rpartition("!")[2].rpartition("/")[2].lower(), content.suffix
     if suffix == ".json":
         yield from document(parsed(content.read(0, content.size)), base)
@@ -42,8 +42,8 @@ def text(content: Content) -> Iterator[Finding]:
         yield Finding(
             verdict="ask",
             rule="script",
-            reason=f"It is {_SCRIPTS.get(suffix, 'a script')}, which lies beside the weights and needs none to be read.",
-            advice="Weights open without it; read it before you run it or allow remote code.",
+            reason=f"It is {_SCRIPTS.get(suffix, 'a script')}; the weights beside it open without it.",
+            advice="Read it before you run it or allow remote code.",
         )
 
 
