@@ -1,8 +1,7 @@
 """What lies where in a safetensors file, from its header alone, and its tensors read in pieces.
 
-The header is checked as the gate checks it (size, names told once) and further: every tensor must lie within the file,
-be as large as its shape says, and overlap no other. Nothing but the header is read before a tensor is asked for.
-Format: https://huggingface.co/docs/safetensors (length, JSON header, data).
+The header is parsed as a scan parses it (`scanning/safetensors.py`): every byte belongs to one tensor, whose size is
+what its shape says. Nothing but the header is read before a tensor is asked for.
 """
 
 import json
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from transfuse.core.errors import UnsafeFile, WeightsError
+from transfuse.weights.scanning.findings import Refused
+from transfuse.weights.scanning.safetensors import Stored, parsed
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +55,6 @@ _KNOWN = tuple(
 )
 DTYPES: Mapping[str, Dtype] = {dtype.name: dtype for dtype in _KNOWN}
 _CODES: Mapping[str, Dtype] = {dtype.code: dtype for dtype in _KNOWN}
-_LARGEST = 100 * 2**20
 _TIMES = "\N{MULTIPLICATION SIGN}"
 
 
@@ -106,46 +106,16 @@ def read_header(path: Path) -> dict[str, Entry]:
 def header_in(stream: IO[bytes], path: Path) -> dict[str, Entry]:
     """Every tensor of an open file, which `path` names. Raises `WeightsError` or `UnsafeFile`."""
     try:
-        size = stream.seek(0, os.SEEK_END)
-        stream.seek(0)
-        (length,) = struct.unpack("<Q", stream.read(8).ljust(8, b"\0"))
-        if not 2 <= length <= min(_LARGEST, size - 8):
-            raise WeightsError(f"'{path}' is broken: its header says {length} bytes. Fetch it again.")
-        header = json.loads(stream.read(length), object_pairs_hook=_told_once)
-        header.pop("__metadata__", None)
-        found = {name: _entry(name, facts, path, 8 + length) for name, facts in header.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"'{path}' is broken: its header is no list of tensors ({error}). Fetch it again.") from None
-    _require_apart(found, size, path)
-    return found
+        tensors = parsed(stream, stream.seek(0, os.SEEK_END))
+    except Refused as refusal:
+        raise UnsafeFile(f"'{path}': {refusal.finding.reason} {refusal.finding.advice}") from None
+    return {tensor.name: _entry(tensor, path) for tensor in tensors}
 
 
-def _told_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    if len(set(names)) != len(names):
-        raise UnsafeFile("The safetensors header names one tensor twice, so two readers could see different weights.")
-    return dict(pairs)
-
-
-def _entry(name: str, facts: Mapping[str, Any], path: Path, data: int) -> Entry:
-    if facts["dtype"] not in _CODES:
-        raise WeightsError(f"'{path}': tensor '{name}' has type {facts['dtype']}, which is not read. Convert it first.")
-    start, stop = (int(offset) for offset in facts["data_offsets"])
-    shape = tuple(int(side) for side in facts["shape"])
-    entry = Entry(name=name, dtype=_CODES[facts["dtype"]], shape=shape, path=path, start=data + start)
-    if start < 0 or any(side < 0 for side in shape) or stop - start != entry.nbytes:
-        raise UnsafeFile(f"'{path}': tensor '{name}' is not as large as its shape says. Fetch the file again.")
-    return entry
-
-
-def _require_apart(entries: Mapping[str, Entry], size: int, path: Path) -> None:
-    end = 0
-    for entry in sorted(entries.values(), key=lambda entry: (entry.start, entry.nbytes)):
-        if entry.start < end:
-            raise UnsafeFile(f"'{path}': tensor '{entry.name}' overlaps another. Ask for the weights again.")
-        end = entry.start + entry.nbytes
-    if end > size:
-        raise WeightsError(f"'{path}' is truncated: {end} bytes are announced, {size} are there. Fetch it again.")
+def _entry(tensor: Stored, path: Path) -> Entry:
+    if tensor.code not in _CODES:
+        raise WeightsError(f"'{path}': tensor '{tensor.name}' has type {tensor.code}, which is not read. Convert it.")
+    return Entry(name=tensor.name, dtype=_CODES[tensor.code], shape=tensor.shape, path=path, start=tensor.start)
 
 
 def header_of(tensors: Mapping[str, tuple[Dtype, tuple[int, ...]]]) -> tuple[bytes, dict[str, int]]:

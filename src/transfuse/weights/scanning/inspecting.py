@@ -20,7 +20,6 @@ from transfuse.weights.scanning.recognising import contradiction, recognised
 
 INSPECTIONS = {
     "empty": "transfuse.weights.scanning.plain:empty",
-    "text": "transfuse.weights.scanning.plain:text",
     "media": "transfuse.weights.scanning.plain:media",
     "pickle": "transfuse.weights.scanning.pickles:pickle",
     "torch-zip": "transfuse.weights.scanning.torch_files:torch_zip",
@@ -41,6 +40,21 @@ INSPECTIONS = {
     "rar": "transfuse.weights.scanning.closed:archive",
     "zstandard": "transfuse.weights.scanning.closed:archive",
     "lz4": "transfuse.weights.scanning.closed:archive",
+    "text": "transfuse.weights.scanning.texts:text",
+    "unknown": "transfuse.weights.scanning.raw:unknown",
+    "safetensors": "transfuse.weights.scanning.safetensors:safetensors",
+    "onnx": "transfuse.weights.scanning.onnx:onnx",
+    "gguf": "transfuse.weights.scanning.gguf:gguf",
+    "hdf5": "transfuse.weights.scanning.hdf5:hdf5",
+    "keras": "transfuse.weights.scanning.keras:keras",
+    "skops": "transfuse.weights.scanning.skops:skops",
+    "tflite": "transfuse.weights.scanning.tflite:tflite",
+    "savedmodel": "transfuse.weights.scanning.savedmodel:savedmodel",
+    "graphdef": "transfuse.weights.scanning.savedmodel:graphdef",
+    "keras-metadata": "transfuse.weights.scanning.savedmodel:keras_metadata",
+    "fingerprint": "transfuse.weights.scanning.savedmodel:fingerprint",
+    "sentencepiece": "transfuse.weights.scanning.savedmodel:sentencepiece",
+    "tensorflow-index": "transfuse.weights.scanning.tensorflow_checkpoints:index",
 }
 Inspection = Callable[[Content], Iterator[Finding]]
 _MOST_FINDINGS = 50

@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Mapping
 
+from transfuse.weights.scanning import protobufs, tensorflow_checkpoints
 from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Finding, Refused
 from transfuse.weights.scanning.pickled.machine import Machine
@@ -43,8 +44,18 @@ _MAGIC: Mapping[bytes, str] = {
     b"PAR1": "media",
     b"ARROW1": "media",
 }
+_PROMISED: Mapping[str, str] = {
+    ".safetensors": "safetensors",
+    ".onnx": "onnx",
+    ".gguf": "gguf",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+    ".tflite": "tflite",
+    ".pb": "savedmodel",
+}
+"""Formats whose own inspection says best what is wrong with bytes that no mark tells."""
 _ZLIB = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
-_EXTENSIONS: Mapping[str, frozenset[str]] = {
+EXTENSIONS: Mapping[str, frozenset[str]] = {
     ".safetensors": frozenset({"safetensors"}),
     ".onnx": frozenset({"onnx"}),
     ".gguf": frozenset({"gguf"}),
@@ -122,14 +133,14 @@ def _kind_of_zip(content: Content) -> str:
 
 def _without_magic(content: Content, head: bytes) -> str:
     """Protobuf, old pickles and text have no mark of their own."""
-    if content.suffix == ".onnx":
-        return "onnx"
-    if content.suffix == ".pb":
-        return "savedmodel"
+    if content.size >= 48 and content.read(content.size - 8, 8) == tensorflow_checkpoints.MAGIC:
+        return "tensorflow-index"
     text = not set(head) & set(range(9)) and _is_utf8(head)
     if is_pickle(content, content.suffix in _PICKLES or not text):
         return "pickle"
-    return "text" if text else "unknown"
+    if text:
+        return "text"
+    return protobufs.kind_of(content) or _PROMISED.get(content.suffix, "unknown")
 
 
 def is_pickle(content: Content, plain: bool = False) -> bool:
@@ -162,7 +173,7 @@ def _is_utf8(head: bytes) -> bool:
 
 def contradiction(content: Content, kind: str) -> Finding | None:
     """The finding that the extension claims what the bytes deny."""
-    allowed = _EXTENSIONS.get(content.suffix)
+    allowed = EXTENSIONS.get(content.suffix)
     if allowed is None or kind in allowed or kind in _NOTHING:
         return None
     return Finding(

@@ -9,6 +9,7 @@ import io
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import IO
 
@@ -59,6 +60,20 @@ def zip_archive(content: Content) -> Iterator[Finding]:
         inner = opened(content, member)
         if member.size:
             yield from inspecting.inspect(inner)
+
+
+def unpacked_members(content: Content) -> Iterator[Content]:
+    """Every member that is no folder, its checksum verified. Raises `Refused`."""
+    for member in checked_members(content):
+        inner = opened(content, member)
+        if not member.folder:
+            yield inner
+
+
+def judged_inside(found: Iterator[Finding], name: str) -> Iterator[Finding]:
+    """Findings of a member, with the member's name before their place."""
+    for finding in found:
+        yield replace(finding, where=f"{name}: {finding.where}" if finding.where else name)
 
 
 def checked_members(content: Content) -> list[Member]:

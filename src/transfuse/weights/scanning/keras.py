@@ -1,0 +1,20 @@
+"""Keras 3's `.keras`: a zip archive of a configuration, weights in HDF5, and assets."""
+
+from collections.abc import Iterator
+
+from transfuse.weights.scanning.contents import Content
+from transfuse.weights.scanning.documents import parsed
+from transfuse.weights.scanning.findings import Finding
+from transfuse.weights.scanning.inspecting import inspect
+from transfuse.weights.scanning.keras_configs import keras_config
+from transfuse.weights.scanning.zips import judged_inside, unpacked_members
+
+
+def keras(content: Content) -> Iterator[Finding]:
+    """Each member by its bytes; the configuration as what Keras rebuilds."""
+    for member in unpacked_members(content):
+        name = member.name.rpartition("!")[2]
+        if name == "config.json":
+            yield from judged_inside(keras_config(parsed(member.read(0, member.size))), name)
+        elif member.size:  # an empty file of assets is none that could harm
+            yield from judged_inside(inspect(member), name)

@@ -1,0 +1,63 @@
+"""Text files: what a model's library would read from them, and scripts that somebody may run."""
+
+import re
+from collections.abc import Iterator
+
+from transfuse.weights.scanning.contents import Content
+from transfuse.weights.scanning.documents import parsed, parsed_yaml, yaml_tags
+from transfuse.weights.scanning.findings import Finding
+from transfuse.weights.scanning.repositories import document
+from transfuse.weights.scanning.savedmodel import judged
+from transfuse.weights.scanning.targets import targets
+from transfuse.weights.scanning.templates import template
+
+_SETTINGS = (".json", ".yaml", ".yml")
+_TEMPLATES = (".jinja", ".jinja2", ".j2", ".template")
+_SCRIPTS = {
+    ".py": "Python code", ".pyw": "Python code", ".sh": "a script of the shell", ".bash": "a script of the shell",
+    ".bat": "a script of Windows", ".cmd": "a script of Windows", ".ps1": "a script of Windows",
+    ".vbs": "a script of Windows", ".js": "JavaScript code", ".pl": "Perl code", ".rb": "Ruby code", ".lua": "Lua code",
+}  # fmt: skip
+_LARGEST = 64 * 2**20
+_FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?\r?\n)(---|\.\.\.)[ \t]*\r?\n?", re.DOTALL)
+_OPERATION = re.compile(r'\bop:\s*"(\w+)"')
+
+
+def text(content: Content) -> Iterator[Finding]:
+    """By the name: settings, templates, the head of a model's card, scripts; other text is only read."""
+    base, suffix = content.name.rpartition("!")[2].rpartition("/")[2].lower(), content.suffix
+    if suffix in _SETTINGS and content.size <= _LARGEST:
+        yield from targets(content.read(0, content.size))
+    if suffix == ".json":
+        yield from document(parsed(content.read(0, content.size)), base)
+    elif suffix in _TEMPLATES:
+        yield from template(_words(content), base)
+    elif suffix in (".yaml", ".yml") or base == "mlmodel":
+        yield from _yaml(_words(content), base)
+    elif suffix in (".md", ".markdown"):
+        front = _FRONT.match(_words(content))
+        yield from _yaml(front.group(1), "model card") if front else ()
+    elif suffix == ".pbtxt":
+        for name in sorted(set(_OPERATION.findall(_words(content)))):
+            finding = judged(name)
+            if finding and finding.verdict == "reject":
+                yield finding
+    elif suffix in _SCRIPTS or content.read(0, 2) == b"#!":
+        yield Finding(
+            verdict="ask",
+            rule="script",
+            reason=f"It is {_SCRIPTS.get(suffix, 'a script')}; the weights beside it open without it.",
+            advice="Read it before you run it or allow remote code.",
+        )
+
+
+def _words(content: Content) -> str:
+    return content.read(0, _LARGEST).decode(errors="backslashreplace")
+
+
+def _yaml(words: str, base: str) -> Iterator[Finding]:
+    tags = list(yaml_tags(words))
+    documents, findings = parsed_yaml(words)
+    yield from findings or tags
+    for found in documents:
+        yield from document(found, base)
