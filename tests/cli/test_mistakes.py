@@ -22,7 +22,7 @@ MISTAKES = {
     "no network": (("fit", "photos", "--source", "timm:resnet18"), OTHER, "Without a network work"),
     "kind of source left out": (("transfer", "resnet18", "photos"), USAGE, "Did you mean 'timm:resnet18'?"),
     "text file as source": (("transfer", "text.txt", "photos"), OTHER, "There is no source 'text.txt'"),
-    "text file as weights": (("transfer", "file:text.txt@timm:resnet18", "photos"), OTHER, "bytes are neither"),
+    "text file as weights": (("transfer", "file:text.txt@timm:resnet18", "photos"), OTHER, "is plain text"),
     "unknown method": (("transfer", R, "photos", "--method", "fintune"), USAGE, "Did you mean 'finetune'?"),
     "unknown option of a method": (("transfer", R, "photos", "--set", "layer_deacy=1"), USAGE, "'layer_decay'"),
     "option of a method without value": (("transfer", R, "photos", "--set", "alpha"), USAGE, "NAME=VALUE"),

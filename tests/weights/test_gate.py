@@ -83,9 +83,13 @@ def test_a_bare_pickle_is_refused(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
-def test_a_whole_module_is_refused_and_told_what_to_save(tmp_path: Path) -> None:
-    with pytest.raises(UnsafeFile, match="save the state dict alone"):
-        open_tensors(saved(tmp_path / "w.pt", nn.Sequential(nn.Linear(2, 2))))
+def test_a_whole_module_gives_its_tensors_and_runs_nothing(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    opened = open_tensors(saved(tmp_path / "w.pt", {"model": network, "epoch": 3}))
+    assert opened.keys() == network.state_dict().keys()
+    assert all(torch.equal(opened[name], tensor) for name, tensor in network.state_dict().items())
+    with pytest.raises(UnsafeFile, match="runs code"):
+        open_tensors(saved(tmp_path / "old.pt", network, legacy=True))
 
 
 def test_names_put_together_at_run_time_are_refused(tmp_path: Path) -> None:
@@ -148,7 +152,7 @@ def test_extensions_that_contradict_the_content_are_refused(tmp_path: Path) -> N
         (b"\x93NUMPY" + bytes(90), "NumPy"),
         (b"<!DOCTYPE html><html>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "LFS"),
-        (b"hello world, this is text", "neither"),
+        (b"hello world, this is text", "plain text"),
     ],
 )
 def test_other_formats_are_named(tmp_path: Path, data: bytes, message: str) -> None:
@@ -158,9 +162,10 @@ def test_other_formats_are_named(tmp_path: Path, data: bytes, message: str) -> N
 
 
 def test_a_missing_file_and_a_folder_are_told(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.pt", tmp_path):
-        with pytest.raises(WeightsError, match="cannot be read"):
-            open_tensors(path)
+    with pytest.raises(WeightsError, match="cannot be read"):
+        open_tensors(tmp_path / "none.pt")
+    with pytest.raises(WeightsError, match="no plain file"):
+        open_tensors(tmp_path)
 
 
 def test_a_file_without_tensors_is_told(tmp_path: Path) -> None:

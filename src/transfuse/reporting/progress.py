@@ -17,6 +17,7 @@ from rich.progress import (
 from rich.text import Text
 
 from transfuse.core.runs import Event
+from transfuse.reporting.terminal import safe
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -54,7 +55,7 @@ def _on_bars(progress: Progress) -> Callable[[Event], None]:
         stage, total = str(event["stage"]), event.get("total")
         if stage not in bars:
             bars[stage] = progress.add_task(stage, total=total, text="")
-        progress.update(bars[stage], completed=event.get("done", 0), total=total, text=str(event.get("text", "")))
+        progress.update(bars[stage], completed=event.get("done", 0), total=total, text=safe(event.get("text", "")))
 
     return watch
 
@@ -74,7 +75,7 @@ def _in_lines(console: Console, clock: Callable[[], float] = time.monotonic) -> 
             ended.discard(stage)
         if due:
             last[stage] = clock()
-            console.print(Text(_line(stage, done, total, str(event.get("text", "")))), soft_wrap=True)
+            console.print(Text(_line(stage, done, total, safe(event.get("text", "")))), soft_wrap=True)
 
     return watch
 

@@ -19,7 +19,7 @@ from transfuse.core.errors import MissingExtra, TransfuseError, UnsafeFile, Unsa
 from transfuse.core.nouns import Report
 from transfuse.core.tables import resolve
 from transfuse.weights import gate
-from transfuse.weights.scanning.findings import Judgement
+from transfuse.weights.scanning import child
 from transfuse.weights.scanning.inspecting import judge_stream
 
 READERS = {
@@ -31,8 +31,6 @@ READERS = {
     "onnx": "transfuse.weights.reading.onnx:read_onnx",
     "gguf": "transfuse.weights.reading.gguf:read_gguf",
 }
-_MADE_READABLE = ("torch-zip",)
-"""Read without running what they name, so that a file that must be asked about may be converted."""
 _ERRORS: Mapping[str, type[TransfuseError]] = {
     kind.__name__: kind for kind in (MissingExtra, UnsafeFile, UnsafeLibrary, UsageError, WeightsError)
 }
@@ -68,9 +66,9 @@ def convert(path: str | Path, out: str | Path, *, memory: int = 16 * 2**30, seco
 
 
 def _in_child(path: Path, temporary: Path, memory: int, seconds: int) -> dict[str, Any]:
-    command = [sys.executable, "-P", "-m", __name__, str(path), str(temporary), str(memory)]
+    command = child.command(__name__, path.absolute(), temporary, memory)
     try:
-        ended = subprocess.run(command, capture_output=True, timeout=seconds, check=False)
+        ended = subprocess.run(command, capture_output=True, timeout=seconds, check=False, env=child.environment())
         said = json.loads(ended.stdout.splitlines()[-1])
     except (subprocess.TimeoutExpired, ValueError, IndexError):
         raise WeightsError(
@@ -84,14 +82,14 @@ def _in_child(path: Path, temporary: Path, memory: int, seconds: int) -> dict[st
 
 def _child(path: Path, temporary: Path, memory: int) -> dict[str, Any]:
     """What the child says: kind, digests, notes; or the error."""
-    from transfuse.weights.scanning.child import limit
-
-    limit(memory)
+    child.limit(memory)
     try:
         return _converted(path, temporary)
     except TransfuseError as error:
         named = next(kind for kind in type(error).__mro__ if kind.__name__ in _ERRORS)
         return {"error": named.__name__, "message": str(error)}
+    except (MemoryError, ImportError) as error:  # a library that finds no memory for itself
+        return {"error": "WeightsError", "message": f"'{path}' needs more memory: {error}. Give more (--memory)."}
     except Exception as error:  # broken bytes make readers raise anything
         return {"error": "WeightsError", "message": f"'{path}' is broken: {error or type(error).__name__}."}
 
@@ -103,22 +101,15 @@ def _converted(path: Path, temporary: Path) -> dict[str, Any]:
 
     with gate.opened_file(path) as stream:
         judgement = judge_stream(stream, os.fstat(stream.fileno()).st_size, path)
-        _require_readable(judgement)
+        gate.require_harmless((judgement.kind, judgement.findings), path)
+        if judgement.kind not in READERS:
+            raise WeightsError(f"'{path}' is {judgement.kind}, which cannot be converted. Known: {', '.join(READERS)}.")
         tensors = gate.tensors_in(stream, path, resolve(READERS, judgement.kind, "format"))
     notes = [finding.reason for finding in judgement.findings if finding.verdict == "ask"]
     told = [f"The file itself would run code when opened ({note}); what was written runs none." for note in notes]
     write_tensors(temporary, tensors)
     digests = digests_of({name: entry_of(name, tensor) for name, tensor in tensors.items()})
     return {"kind": judgement.kind, "digest": judgement.digest, "digests": digests, "notes": told}
-
-
-def _require_readable(judgement: Judgement) -> None:
-    if judgement.verdict == "accept" or (judgement.verdict == "ask" and judgement.kind in _MADE_READABLE):
-        if judgement.kind not in READERS:
-            known = ", ".join(READERS)
-            raise WeightsError(f"'{judgement.path}' is {judgement.kind}, which cannot be converted. Known: {known}.")
-        return
-    raise gate.refusal(judgement.path, next(one for one in judgement.findings if one.verdict == judgement.verdict))
 
 
 if __name__ == "__main__":

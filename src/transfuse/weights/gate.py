@@ -7,14 +7,14 @@ neighbouring bytes for a storage whose size lies (seen with torch 2.15). Recogni
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from transfuse.core.errors import UnsafeFile, WeightsError
 from transfuse.core.tables import resolve
 from transfuse.weights.scanning.contents import Content
-from transfuse.weights.scanning.findings import Finding, worst
+from transfuse.weights.scanning.findings import Finding, Refused, worst
 from transfuse.weights.scanning.inspecting import opened, recognised_and_judged
 from transfuse.weights.scanning.recognising import contradiction, recognised
 from transfuse.weights.versions import require_safe
@@ -28,6 +28,23 @@ READERS = {
     "torch-legacy": "transfuse.weights.gate:read_torch_legacy",
 }
 KERAS = "Convert it first: transfuse convert FILE model.safetensors."
+_INERT = {"torch-zip"}
+"""Read without running what they name: what a scan asks about may come in."""
+_OTHERS = {
+    "git-lfs": "a Git LFS pointer, not the weights themselves; fetch them with `git lfs pull`",
+    "web-page": "a web page, perhaps of a download that asked for a login",
+    "empty": "empty; fetch it again",
+    "text": "plain text",
+    "hdf5": f"an HDF5 (Keras) file. {KERAS}",
+    "keras": f"a Keras model. {KERAS}",
+    "gguf": f"a GGUF file. {KERAS}",
+    "onnx": f"an ONNX model. {KERAS}",
+    "npy": f"a NumPy array. {KERAS}",
+    "npz": f"an archive of NumPy arrays. {KERAS}",
+    "pickle": "a bare pickle, which can run any code when opened; ask for safetensors",
+    "torchscript": "a TorchScript program, which runs code when opened; ask for safetensors",
+}
+_RUN_CODE = {"pickle", "torchscript"}
 _BROKEN = {"broken", "empty", "unreadable", "git-lfs", "web-page", "special-file"}
 """Rules that tell of an accident."""
 _NESTS = (
@@ -51,7 +68,8 @@ def open_tensors(path: str | Path) -> "dict[str, torch.Tensor]":
     """
     path = Path(path)
     with opened_file(path) as stream:
-        kind = _let_in(stream, path)
+        kind = _kind(stream, path)
+        require_harmless(recognised_and_judged(_content(stream, path)), path)
         return tensors_in(stream, path, resolve(READERS, kind, "format"))
 
 
@@ -61,10 +79,13 @@ def opened_file(path: Path) -> IO[bytes]:
         return opened(path)
     except OSError as error:
         raise WeightsError(f"'{path}' cannot be read: {error.strerror}. Give the path of a weights file.") from error
+    except Refused as refused:
+        raise refusal(path, refused.finding) from None
 
 
 def tensors_in(stream: IO[bytes], path: Path, reader: Any) -> "dict[str, torch.Tensor]":
     """Named plain tensors of an open file that was judged. Raises `WeightsError` and `UnsafeFile`, nothing else."""
+    stream.seek(0)
     try:
         tensors = _unwrapped(reader(stream, path.name), path)
         return {name: _plain(name, tensor, path) for name, tensor in tensors.items()}
@@ -81,33 +102,32 @@ def recognise(path: str | Path) -> str:
     """
     path = Path(path)
     with opened_file(path) as stream:
-        content = _content(stream, path)
-        kind = recognised(content)
-        lie = contradiction(content, kind)
+        return _kind(stream, path)
+
+
+def _kind(stream: IO[bytes], path: Path) -> str:
+    content = _content(stream, path)
+    kind = recognised(content)
+    if kind not in READERS:
+        error = UnsafeFile if kind in _RUN_CODE else WeightsError
+        what = _OTHERS.get(kind, f"of the kind {kind}")
+        raise error(f"'{path}' must be safetensors or a torch file, but is {what}.")
+    lie = contradiction(content, kind)
     if lie:
         raise refusal(path, lie)
-    return _readable(kind, path)
-
-
-def _let_in(stream: IO[bytes], path: Path) -> str:
-    """The kind of a file that may come in; raises for every other."""
-    kind, findings = recognised_and_judged(_content(stream, path))
-    verdict = worst(findings)
-    if verdict != "accept":
-        finding = next(one for one in findings if one.verdict == verdict)
-        raise refusal(path, finding)
-    stream.seek(0)
-    return _readable(kind, path)
+    return kind
 
 
 def _content(stream: IO[bytes], path: Path) -> Content:
     return Content(stream=stream, size=os.fstat(stream.fileno()).st_size, name=path.name, path=path)
 
 
-def _readable(kind: str, path: Path) -> str:
-    if kind not in READERS:
-        raise WeightsError(f"'{path}' must be safetensors or a torch file, but is {kind}. {KERAS}")
-    return kind
+def require_harmless(judged: tuple[str, Sequence[Finding]], path: object) -> None:
+    """Raise `UnsafeFile` or `WeightsError` for a kind and findings that must not come in."""
+    kind, findings = judged
+    verdict = worst(findings)
+    if verdict == "reject" or (verdict == "ask" and kind not in _INERT):
+        raise refusal(path, next(one for one in findings if one.verdict == verdict))
 
 
 def refusal(path: object, finding: Finding) -> WeightsError:

@@ -19,6 +19,17 @@ from transfuse.weights.scanning.inspecting import judge_file
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
+def command(module: str, *arguments: object) -> list[str]:
+    """The command line of a child that runs a module of this package."""
+    return [sys.executable, "-P", "-m", module, *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    """The child's environment: it finds this very package, whatever folder it runs in."""
+    package = str(Path(__file__).parents[3])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join((package, os.environ.get("PYTHONPATH", "")))}
+
+
 def main(memory: int, seconds: int, strict: bool) -> None:
     """Judge the paths of the standard input until it ends. Memory in bytes; seconds of a file, at least."""
     os.environ.update(dict.fromkeys(_THREADS, "1"))  # each thread of BLAS would reserve memory

@@ -1,6 +1,6 @@
 """What a scan says: findings with a reason in plain words, and the verdict that they add up to."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,7 +54,7 @@ def judgement_of(document: Mapping[str, Any]) -> Judgement:
         raise ValueError(f"not a judgement: {error}") from error
 
 
-def worst(findings: tuple[Finding, ...] | list[Finding]) -> Verdict:
+def worst(findings: Iterable[Finding]) -> Verdict:
     """The gravest verdict among findings."""
     return max((finding.verdict for finding in findings), key=_ORDER.index, default="accept")
 

@@ -5,14 +5,12 @@ import json
 import os
 import select
 import subprocess
-import sys
 from pathlib import Path
 from typing import Self
 
 from transfuse.core.errors import UsageError
 from transfuse.core.runs import Run
-from transfuse.weights.scanning import folders, remembering
-from transfuse.weights.scanning.child import allowed_seconds
+from transfuse.weights.scanning import child, folders, remembering
 from transfuse.weights.scanning.findings import Finding, Judgement, judgement_of
 
 
@@ -62,10 +60,7 @@ class _Judge:
     """The child process, started when it is first needed and again when a file has ended it."""
 
     def __init__(self, memory: int, seconds: int, strict: bool) -> None:
-        self._command = [
-            *(sys.executable, "-P", "-m", "transfuse.weights.scanning.child"),
-            *(str(memory), str(seconds), "strict" if strict else "plain"),
-        ]
+        self._command = child.command(child.__name__, memory, seconds, "strict" if strict else "plain")
         self._seconds, self._memory = seconds, memory
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -77,16 +72,16 @@ class _Judge:
 
     def judge_file(self, path: Path) -> Judgement:
         """The judgement of one file, whatever it does to the process that looks at it."""
-        allowed = allowed_seconds(path, self._seconds)
+        allowed = child.allowed_seconds(path, self._seconds)
         judgement = self._answer(path, allowed)
         if judgement is not None:
             return judgement
-        self._end()
-        limits = f"{allowed} seconds or {self._memory / 2**30:.0f} GiB of memory"
+        ended = self._end()
+        why = f"took more than {allowed} seconds" if ended is None else f"ended with {ended}, as without memory"
         finding = Finding(
             verdict="reject",
             rule="limits",
-            reason=f"Judging it needed more than {limits}.",
+            reason=f"The process that judged it {why}; it had {self._memory / 2**30:.2g} GiB.",
             advice="Do not open it. If it is simply large, give more: --seconds, --memory.",
         )
         return Judgement(
@@ -106,15 +101,25 @@ class _Judge:
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=child.environment(),
             )
         return self._process
 
-    def _end(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
+    def _end(self) -> int | None:
+        """End the child; its exit code, or None when it still ran."""
+        if self._process is None:
+            return None
+        process, self._process = self._process, None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.2)  # one that died is about to say how
+        ended = process.returncode
+        process.kill()
+        process.communicate()
+        return ended
 
 
 def _size(path: Path) -> int:
