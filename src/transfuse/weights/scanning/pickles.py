@@ -11,7 +11,7 @@ from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Finding, Refused, refused
 from transfuse.weights.scanning.pickled.expansion import ruinous
 from transfuse.weights.scanning.pickled.literals import exactly, skip
-from transfuse.weights.scanning.pickled.machine import Machine
+from transfuse.weights.scanning.pickled.machine import STOPPING, Machine
 from transfuse.weights.scanning.pickled.values import Node, is_int
 
 _WRAPPER = "joblib.numpy_pickle.NumpyArrayWrapper"
@@ -25,6 +25,8 @@ def pickle(content: Content) -> Iterator[Finding]:
     machine.finished = _array_behind
     yield from walked(machine)
     place = content.stream.tell()
+    if machine.arrays:
+        yield from _without_joblib(content)
     if place != content.size:
         yield Finding(
             verdict="reject",
@@ -33,6 +35,19 @@ def pickle(content: Content) -> Iterator[Finding]:
             byte=place,
         )
         yield from _behind(content, place)
+
+
+def _without_joblib(content: Content) -> Iterator[Finding]:
+    """What Python's own unpickler would do, which takes the bytes of the first array for instructions.
+
+    It stops there: no byte count of the padding is an instruction, and hardly any number is.
+    """
+    content.stream.seek(0)
+    try:
+        Machine(content.stream, content.size).run()
+    except Refused as refusal:
+        if refusal.finding.rule not in STOPPING:
+            yield refusal.finding
 
 
 def walked(machine: Machine) -> Iterator[Finding]:
@@ -82,6 +97,7 @@ def _array_behind(machine: Machine, node: Node) -> Node:
     ):
         raise machine.refuse("joblib-array", "An array of joblib has no shape or no type.")
     size, objects, _ = kind.info  # type: ignore[union-attr]
+    machine.arrays += 1
     if objects:
         _pickle_inside(machine)
     else:
@@ -95,8 +111,7 @@ def _pickle_inside(machine: Machine) -> None:
     """An array of objects; its names count as the outer pickle's."""
     inner = Machine(machine.stream, machine.end, where=machine.where)
     inner.objects, inner.asked = machine.objects, machine.asked
-    machine.joined += 1
-    if machine.joined > _INNER_PICKLES:
+    if machine.arrays > _INNER_PICKLES:
         raise refused("pickle-size", f"It has more than {_INNER_PICKLES} arrays of objects.", machine.where)
     for _ in walked(inner):
         pass

@@ -1,13 +1,13 @@
 """What a file is, by its bytes alone, and whether its name says something else."""
 
-import zipfile
 from collections.abc import Mapping
 
 from transfuse.weights.scanning import protobufs, tensorflow_checkpoints
 from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Finding, Refused
-from transfuse.weights.scanning.pickled.machine import Machine
+from transfuse.weights.scanning.pickled.machine import STOPPING, Machine
 from transfuse.weights.scanning.pickled.values import Symbol
+from transfuse.weights.scanning.zip_layout import names_in
 
 _LARGEST_HEADER = 100 * 2**20
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -112,12 +112,10 @@ def recognised(content: Content) -> str:
 
 
 def _kind_of_zip(content: Content) -> str:
-    content.stream.seek(0)
     try:
-        with zipfile.ZipFile(content.stream) as archive:
-            names = archive.namelist()
-    except Exception:
-        return "broken-zip"
+        names = names_in(content)
+    except Refused:
+        return "broken-zip"  # whose inspection says what is wrong
     if any("/code/" in name or name.endswith("/constants.pkl") for name in names):
         return "torchscript"
     if any(name.count("/") == 1 and name.endswith("/data.pkl") for name in names):
@@ -155,11 +153,10 @@ def is_pickle(content: Content, plain: bool = False) -> bool:
     try:
         machine.run()
     except Refused as refusal:
-        return refusal.finding.rule not in _NO_PICKLE
+        return refusal.finding.rule not in STOPPING
     return machine.names > 0 or plain
 
 
-_NO_PICKLE = {"pickle-broken", "pickle-length", "pickle-persistent"}  # at which every unpickler stops
 _PICKLES = {".pkl", ".pickle", ".p", ".joblib", ".jl"}
 
 

@@ -36,15 +36,20 @@ class Storages:
             return self._module(machine, identifier[1])
         if not isinstance(identifier, tuple) or len(identifier) not in (5, 6) or identifier[0] != "storage":
             raise machine.refuse("torch-storage", "It refers to something outside that is no storage.")
-        _, cls, key, _, elements = identifier[:5]
-        if not isinstance(cls, Symbol) or cls.name not in ITEM_SIZES or not isinstance(key, str) or not key:
+        _, cls, key, place, elements = identifier[:5]
+        if (
+            not isinstance(cls, Symbol)
+            or cls.name not in ITEM_SIZES
+            or not key
+            or not all(isinstance(text, str) for text in (key, place))
+        ):
             raise machine.refuse("torch-storage", "It refers to a storage without a type or a name.")
         if not is_int(elements) or elements < 0:
             raise machine.refuse("torch-storage", f"Storage '{key}' claims a length that is none.")
         if self.claimed.setdefault(key, (cls.name, elements)) != (cls.name, elements):
             raise machine.refuse("torch-storage", f"Storage '{key}' is claimed in two ways.")
         if len(identifier) == 6:
-            self._check_view(machine, identifier[5], elements)
+            elements = self._viewed(machine, identifier[5], elements)
         return machine.node("storage", (ITEM_SIZES[cls.name], elements * ITEM_SIZES[cls.name], cls.name))
 
     def _module(self, machine: Machine, cls: Any) -> Symbol:
@@ -53,15 +58,18 @@ class Storages:
             raise machine.refuse("torch-storage", "It refers to something outside that is no storage.")
         return cls
 
-    def _check_view(self, machine: Machine, view: Any, elements: int) -> None:
-        """(key, offset, elements) of a part of a storage, as torch 0.2 wrote it, or None."""
-        if view is not None and (
+    def _viewed(self, machine: Machine, view: Any, elements: int) -> int:
+        """Elements of (key, offset, elements), a part of a storage as torch 0.2 wrote it, or of all of it."""
+        if view is None:
+            return elements
+        if (
             not isinstance(view, tuple)
             or len(view) != 3
             or not all(is_int(number) and number >= 0 for number in view[1:])
             or view[1] + view[2] > elements
         ):
             raise machine.refuse("torch-storage", "A part of a storage reaches beyond it.")
+        return int(view[2])
 
     def bytes_of(self, key: str) -> int:
         """Bytes that the pickle claims for a storage."""

@@ -19,7 +19,8 @@ from transfuse.weights.scanning.zips import opened
 
 _LARGEST_SOURCE = 64 * 2**20
 _REACHES_OUT = re.compile(
-    rb"\b(?:torch|ops\.aten|ops\.prim|aten)\s*\.\s*(from_file|_?save\w*|_?load\w*|_test_\w+|rpc_\w+|fork|to_here)\s*\("
+    rb"\b(from_file|rpc_\w+|to_here)\b|\b(?:torch|aten|prim)\s*\.\s*(_?save\w*|_?load\w*)\s*\(|\\\r?\n"
+    rb"|\b([gh][ea][ts]attr)\s*\((?!\w+(?:\.\w+)*, \"\w+\"\))"
 )
 _FOREIGN = re.compile(rb"\bops\s*\.\s*(\w+)\s*\.")
 _CUSTOM = re.compile(rb"__torch__\s*\.\s*torch\s*\.\s*classes\s*\.\s*([\w.]+)")
@@ -42,7 +43,7 @@ def torch_script(content: Content) -> Iterator[Finding]:
     for name in sorted(records):
         if name.endswith((".pkl", ".debug_pkl")):
             folder = "constants/" if name == "constants.pkl" else "data/"
-            _walk(content, records[name], storages[folder], debug=name.endswith("debug_pkl"))
+            _walk(content, records[name], storages[folder])
     program = {name for name in records if name.startswith(("code/", "extra/"))}
     yield from _rest(content, records, storages, program)
     yield Finding(
@@ -70,10 +71,9 @@ def _check_source(content: Content, member: Member) -> None:
     source = opened(content, member).read(0, member.size)
     match = _REACHES_OUT.search(source)
     if match:
-        name = match.group(1).decode()
-        raise refused(
-            "torchscript-reaches-out", f"Its program calls {name}, which reaches files.", member.name, match.start()
-        )
+        name = (match[1] or match[2] or match[3] or b"something across lines").decode()
+        reason = f"Its program uses {name}, which may reach files."
+        raise refused("torchscript-reaches-out", reason, *_at(member, match))
     for match in _FOREIGN.finditer(source):
         if match.group(1) not in _OPERATORS:
             name = match.group(1).decode()
@@ -92,7 +92,7 @@ def _at(member: Member, match: re.Match[bytes]) -> tuple[str, int]:
     return member.name, match.start()
 
 
-def _walk(content: Content, member: Member, storages: Storages, debug: bool) -> None:
+def _walk(content: Content, member: Member, storages: Storages) -> None:
     inner = opened(content, member)
     machine = Machine(inner.stream, inner.size, where=member.name)
     machine.persistent, machine.look_up = storages.persistent, _in_a_program

@@ -25,6 +25,9 @@ _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _PATCHED = 0x20
 _DESCRIBED_BEHIND = 0x8
 _UTF8 = 0x800
+_LARGEST_DIRECTORY = 64 * 2**20
+_UNICODE_PATH = 0x7075
+_Entry = tuple[int, int, str, int, int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,18 +52,29 @@ class Member:
 
 def members(content: Content) -> list[Member]:
     """The members in the order in which they lie. Raises `Refused` for a layout that is ambiguous."""
+    entries, start = _listed(content)
+    content.budget.members -= len(entries)
+    return _side_by_side(content, sorted(entries, key=lambda entry: entry[0]), start)
+
+
+def names_in(content: Content) -> list[str]:
+    """Names in the directory, which tell what the archive is for. Raises `Refused`."""
+    return [name for _, _, name, *_ in _listed(content)[0]]
+
+
+def _listed(content: Content) -> tuple[list[_Entry], int]:
+    """The entries of the directory, and its offset."""
     count, length, start = _directory(content)
-    content.budget.members -= count
-    if content.budget.members < 0:
+    if count > content.budget.members or length > _LARGEST_DIRECTORY:
         raise refused("archive-members", "Its archives hold too many members.", content.name)
     data = content.read(start, length)
     entries, place = [], 0
     for _ in range(count):
-        entry, place = _entry(content, data, place)
+        entry, place = _entry(data, place)
         entries.append(entry)
     if place != length:
         raise _hidden("Its directory holds more than its members.", start + place)
-    return _side_by_side(content, sorted(entries, key=lambda entry: entry[0]), start)
+    return entries, start
 
 
 def _hidden(reason: str, byte: int) -> Exception:
@@ -107,7 +121,7 @@ def _directory_64(content: Content, end: int, small: tuple[int, int, int]) -> tu
     return count, length, start, place
 
 
-def _entry(content: Content, data: bytes, place: int) -> tuple[tuple[int, int, str, int, int, int, int], int]:
+def _entry(data: bytes, place: int) -> tuple[_Entry, int]:
     """((header's offset, flags, name, method, checksum, packed, size), where the next entry begins)."""
     if len(data) - place < _CENTRAL.size or data[place : place + 4] != b"PK\x01\x02":
         raise _broken("its directory ends too early")
@@ -119,6 +133,7 @@ def _entry(content: Content, data: bytes, place: int) -> tuple[tuple[int, int, s
     extra = data[place + name_length : place + name_length + extra_length]
     size, packed, header = _large(extra, (size, packed, header))
     _check_flags(name, flags, mode >> 16)
+    _check_extra(name, extra)
     return (header, flags, name, method, checksum, packed, size), place + name_length + extra_length + comment_length
 
 
@@ -137,6 +152,16 @@ def _large(extra: bytes, values: tuple[int, int, int]) -> tuple[int, ...]:
             return tuple(next(found) if value == _FULL else value for value in values)
         place += 4 + length
     raise _broken("the size of a member is missing")
+
+
+def _check_extra(name: str, extra: bytes) -> None:
+    """A second name, in Unicode, is what some readers unpack to."""
+    place = 0
+    while place + 4 <= len(extra):
+        kind, length = struct.unpack_from("<2H", extra, place)
+        if kind == _UNICODE_PATH and extra[place + 9 : place + 4 + length].decode("utf-8", "replace") != name:
+            raise refused("zip-two-stories", "A member has two names that differ.", name)
+        place += 4 + length
 
 
 def _name(data: bytes, flags: int) -> str:
@@ -161,7 +186,7 @@ def _check_flags(name: str, flags: int, mode: int) -> None:
         raise refused("archive-link", "A member is a link or a device, which leads out of the archive.", name)
 
 
-def _side_by_side(content: Content, entries: list[tuple[int, int, str, int, int, int, int]], end: int) -> list[Member]:
+def _side_by_side(content: Content, entries: list[_Entry], end: int) -> list[Member]:
     """Members whose own headers agree, from byte 0 to the directory without a gap."""
     found, place = [], 0
     for header, flags, name, method, checksum, packed, size in entries:

@@ -68,9 +68,14 @@ def build_dtype(machine: "Machine", node: Node, state: Any) -> Node:
         raise _wrong(machine, "type")
     if size > 2**31:
         raise _wrong(machine, "type")
-    made = machine.node("dtype", (size, objects, code))
-    node.info = made.info
-    return node
+    node.info = (size, objects, code)
+    return used(node)
+
+
+def used(kind: Node) -> Node:
+    """A type that something relies on: NumPy would let a second state change the arrays that were made with it."""
+    kind.closed = True
+    return kind
 
 
 def _of_subarray(machine: "Machine", subarray: Any, names: Any, fields: Any, claimed: Any) -> tuple[int, bool]:
@@ -80,7 +85,7 @@ def _of_subarray(machine: "Machine", subarray: Any, names: Any, fields: Any, cla
     shape = (shape,) if is_int(shape) else shape
     if getattr(base, "kind", "") != "dtype" or not _is_shape(shape) or claimed != base.info[0] * prod(shape):
         raise _wrong(machine, "type")
-    return claimed, base.info[1]
+    return claimed, used(base).info[1]
 
 
 def _of_fields(machine: "Machine", subarray: Any, names: Any, fields: Any, claimed: Any) -> tuple[int, bool]:
@@ -90,7 +95,7 @@ def _of_fields(machine: "Machine", subarray: Any, names: Any, fields: Any, claim
     for entry in fields.items[1::2]:
         if not isinstance(entry, tuple) or not 2 <= len(entry) <= 3 or getattr(entry[0], "kind", "") != "dtype":
             raise _wrong(machine, "type")
-        size, has_objects, _ = entry[0].info
+        size, has_objects, _ = used(entry[0]).info
         if not is_int(entry[1]) or entry[1] < 0 or entry[1] + size > claimed:
             raise _wrong(machine, "type")
         objects |= has_objects
@@ -118,7 +123,8 @@ def build_array(machine: "Machine", node: Node, state: Any) -> Node:
     shape, kind, data = state[-4], state[-3], state[-1]
     if not _is_shape(shape) or getattr(kind, "kind", "") != "dtype":
         raise _wrong(machine, "array")
-    if kind.info[1]:
+    node.closed = True
+    if used(kind).info[1]:
         if getattr(data, "kind", "") != "list" or data.count != prod(shape):
             raise _wrong(machine, "array")
     elif not is_bytes(data):
@@ -131,7 +137,7 @@ def scalar(machine: "Machine", symbol: Symbol, arguments: tuple[Any, ...]) -> No
     """One number: (type, bytes)."""
     if len(arguments) != 2 or getattr(arguments[0], "kind", "") != "dtype":
         raise _wrong(machine, "number")
-    if not arguments[0].info[1] and not is_bytes(arguments[1]):
+    if not used(arguments[0]).info[1] and not is_bytes(arguments[1]):
         raise _wrong(machine, "number")
     return machine.node("plain", symbol)
 
@@ -140,6 +146,6 @@ def frombuffer(machine: "Machine", symbol: Symbol, arguments: tuple[Any, ...]) -
     """(bytes, type, shape, order)."""
     if not 3 <= len(arguments) <= 5 or not is_bytes(arguments[0]) or getattr(arguments[1], "kind", "") != "dtype":
         raise _wrong(machine, "array")
-    if arguments[1].info[1] or not _is_shape(arguments[2]):
+    if used(arguments[1]).info[1] or not _is_shape(arguments[2]):
         raise _wrong(machine, "array")
     return machine.node("array")

@@ -20,7 +20,8 @@ Call = Callable[["Machine", Symbol, tuple[Any, ...]], Any]
 def called(machine: "Machine", function: Any, arguments: Any, *, new: bool = False) -> Any:
     """What a call gives. `new` tells that it is `cls.__new__(cls, *arguments)`."""
     if function.__class__ is not Symbol:
-        raise machine.refuse("pickle-call", "It calls something that is no imported name.")
+        rule = "pickle-call" if getattr(function, "kind", "") == "object" else "pickle-stuck"
+        raise machine.refuse(rule, "It calls something that is no imported name.")
     if not isinstance(arguments, tuple):
         raise machine.refuse("pickle-call", f"It calls {function.name} with arguments that are no tuple.")
     call = CALLS.get(function.rule)
@@ -32,7 +33,7 @@ def called(machine: "Machine", function: Any, arguments: Any, *, new: bool = Fal
 def built(machine: "Machine", target: Any, state: Any) -> Any:
     """The target after BUILD, the instruction that hands an object its state."""
     if target.__class__ is not Node:
-        raise machine.refuse("pickle-build", "It gives a state to something that has none.")
+        raise machine.refuse("pickle-stuck", "It gives a state to something that has none.")
     _check_state(machine, state)
     rule = _BUILT.get(target.kind)
     if rule is None:
@@ -62,6 +63,8 @@ def _container(kind: str) -> Call:
             raise wrong(machine, symbol)
         node = machine.node(kind, symbol)
         node.hold(arguments)
+        if arguments:
+            node.planting = "names that are computed"  # which matters only to a state
         return node
 
     return call

@@ -75,7 +75,8 @@ def _instantiator(machine: "Machine", value: Any) -> None:
 def _target(machine: "Machine", kinds: str, what: str) -> Node:
     node = machine.stack[-1]
     if node.__class__ is not Node or (node.kind not in kinds.split() and not _is_asked(node)):
-        raise machine.refuse("pickle-target", f"Its pickle {what} something that cannot take it: no pickler does that.")
+        rule = "pickle-target" if node.__class__ is Node else "pickle-stuck"
+        raise machine.refuse(rule, f"Its pickle {what} something that cannot take it: no pickler does that.")
     if node.closed:
         raise machine.refuse("pickle-order", "Its pickle changes an object that was finished: no pickler does that.")
     return node

@@ -22,6 +22,10 @@ _INSTRUCTIONS = 20_000_000  # half a minute
 _OBJECTS = 2_000_000
 
 
+STOPPING = {"pickle-broken", "pickle-length", "pickle-persistent", "pickle-computed-name", "pickle-stuck"}
+"""Rules at which Python's own unpickler stops too."""
+
+
 class Machine:
     """One walk through one pickle, from where the stream stands."""
 
@@ -36,8 +40,8 @@ class Machine:
         self.names = 0
         self.objects = 0
         self.frame = 0
-        self.joined = 0
-        """Pickles that lay inside this one."""
+        self.arrays = 0
+        """Arrays that joblib laid between the instructions."""
         self.look_up: Callable[[str, str], Symbol | None] = known
         self.persistent: Callable[[Machine, Any], Any] | None = None
         """What a persistent identifier stands for; None where the format has none."""

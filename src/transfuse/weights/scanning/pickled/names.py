@@ -43,7 +43,7 @@ reconstructor copy_reg _reconstructor
 plain datetime datetime date time timedelta timezone
 plain decimal Decimal
 value numpy ndarray float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool_ bool str_ bytes_
-value numpy complex64 complex128 longdouble
+value numpy complex64 complex128 longdouble record
 dtype numpy dtype
 array numpy.core.multiarray _reconstruct
 array numpy._core.multiarray _reconstruct
@@ -126,6 +126,8 @@ class numpy.ma MaskedArray
 class numpy.ma.core MaskedArray
 function numpy.ma.core _mareconstruct
 class numpy.matrixlib.defmatrix matrix
+class numpy.rec recarray
+class numpy recarray
 class numpy.random._mt19937 MT19937
 class numpy.random._pcg64 PCG64 PCG64DXSM
 class numpy.random._philox Philox

@@ -12,6 +12,7 @@ from transfuse.weights.scanning.pickled.values import Node, Symbol, is_int
 if TYPE_CHECKING:
     from transfuse.weights.scanning.pickled.machine import Machine
 
+_PACKED = {"QUInt4x2Storage": 2, "QUInt2x4Storage": 4}  # elements in a byte
 _EXPANDED = 2**28
 """Elements that a tensor may have beyond those of its storage, through strides of 0."""
 
@@ -20,7 +21,7 @@ def _wrong(machine: "Machine", symbol: Symbol) -> Exception:
     return machine.refuse("pickle-arguments", f"It calls {symbol.name} with arguments that torch never writes.")
 
 
-def _check_place(machine: "Machine", storage: Any, place: tuple[Any, ...], item_size: int) -> None:
+def _check_place(machine: "Machine", storage: Any, place: tuple[Any, ...], item_size: float) -> None:
     """Refuse offset, sizes and strides that leave the storage."""
     offset, sizes, strides = place
     if not isinstance(sizes, tuple) or not isinstance(strides, tuple) or len(sizes) != len(strides):
@@ -32,7 +33,7 @@ def _check_place(machine: "Machine", storage: Any, place: tuple[Any, ...], item_
     for size in sizes:
         elements *= size
     last = offset + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True)) if elements else -1
-    held = storage.info[1] // item_size
+    held = int(storage.info[1] // item_size)
     if last >= held:
         raise machine.refuse(
             "tensor-outside",
@@ -78,10 +79,7 @@ def quantised(machine: "Machine", symbol: Symbol, arguments: tuple[Any, ...]) ->
     if len(arguments) != 7 or not isinstance(arguments[4], tuple):
         raise _wrong(machine, symbol)
     storage = _storage(machine, symbol, arguments[0])
-    packed = {"QUInt4x2Storage": 2, "QUInt2x4Storage": 4}.get(storage.info[2].rpartition(".")[2], 1)
-    offset, sizes, strides = arguments[1:4]
-    if packed == 1:
-        _check_place(machine, storage, (offset, sizes, strides), storage.info[0])
+    _check_place(machine, storage, arguments[1:4], storage.info[0] / _PACKED.get(storage.info[2].rpartition(".")[2], 1))
     _check_hooks(machine, symbol, arguments[6])
     return machine.node("tensor")
 
