@@ -27,7 +27,7 @@ READERS = {
     "torch-zip": "transfuse.weights.reading.torch_zip:read_torch_zip",
     "torch-legacy": "transfuse.weights.gate:read_torch_legacy",
 }
-KERAS = "Convert it first: transfuse convert FILE model.safetensors."
+KERAS = "Convert it first: transfuse convert FILE model.safetensors"
 _INERT = {"torch-zip"}
 """Read without running what they name: what a scan asks about may come in."""
 _OTHERS = {
@@ -87,7 +87,7 @@ def tensors_in(stream: IO[bytes], path: Path, reader: Any) -> "dict[str, torch.T
     """Named plain tensors of an open file that was judged. Raises `WeightsError` and `UnsafeFile`, nothing else."""
     stream.seek(0)
     try:
-        tensors = _unwrapped(reader(stream, path.name), path)
+        tensors = _unwrapped(reader(stream, path), path)
         return {name: _plain(name, tensor, path) for name, tensor in tensors.items()}
     except WeightsError:
         raise
@@ -137,7 +137,7 @@ def refusal(path: object, finding: Finding) -> WeightsError:
     return kind(f"'{path}' is refused: {finding.reason}{place} {finding.advice}")
 
 
-def read_torch_legacy(stream: IO[bytes], name: str) -> Any:
+def read_torch_legacy(stream: IO[bytes], path: Path) -> Any:
     """What torch wrote before its zip files, through its restricted unpickler; the stream was judged before."""
     import torch
 

@@ -212,5 +212,5 @@ def test_files_of_keras_are_refused_with_what_to_do(tmp_path):
         archive.writestr("model.weights.h5", (tmp_path / "model.h5").read_bytes())
         archive.writestr("config.json", "{}")
     for path in (tmp_path / "model.h5", tmp_path / "model.keras", tmp_path):
-        with pytest.raises(WeightsError, match=r"Convert it where Keras is: model = keras\.models\.load_model"):
+        with pytest.raises(WeightsError, match=r"transfuse convert"):
             fuse(path, path, out=tmp_path / "elsewhere" / "out")

@@ -23,13 +23,13 @@ def test_an_array_is_a_tensor_by_its_file_s_name() -> None:
     stream = io.BytesIO()
     np.save(stream, np.arange(6, dtype=">f4").reshape(2, 3))
     stream.seek(0)
-    found = arrays.read_array(stream, "folder/mean.npy")
+    found = arrays.read_array(stream, Path("folder/mean.npy"))
     assert list(found) == ["mean"]
     assert torch.equal(found["mean"], torch.arange(6.0).reshape(2, 3))
 
 
 def test_an_archive_is_its_arrays() -> None:
-    found = arrays.read_arrays(npz(a=np.ones(3), b=np.asfortranarray(np.arange(6).reshape(2, 3))), "w.npz")
+    found = arrays.read_arrays(npz(a=np.ones(3), b=np.asfortranarray(np.arange(6).reshape(2, 3))), Path("w.npz"))
     assert torch.equal(found["a"], torch.ones(3, dtype=torch.float64))
     assert torch.equal(found["b"], torch.arange(6).reshape(2, 3))
 
@@ -37,12 +37,12 @@ def test_an_archive_is_its_arrays() -> None:
 @pytest.mark.parametrize("value", [np.array(["a"]), np.array(["2020"], dtype="M8[D]"), np.zeros(2, dtype="i4,f4")])
 def test_what_is_no_number_is_told(value: np.ndarray) -> None:
     with pytest.raises(WeightsError, match="must hold numbers"):
-        arrays.read_arrays(npz(a=value), "w.npz")
+        arrays.read_arrays(npz(a=value), Path("w.npz"))
 
 
 def test_pickled_objects_stay_closed() -> None:
     with pytest.raises(ValueError, match="allow_pickle"):
-        arrays.read_arrays(npz(a=np.array([{}], dtype=object)), "w.npz")
+        arrays.read_arrays(npz(a=np.array([{}], dtype=object)), Path("w.npz"))
 
 
 def test_keras_weights_are_arrays_by_their_path(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_keras_weights_are_arrays_by_their_path(tmp_path: Path) -> None:
         file["layers/dense/vars/1"] = np.ones(3, dtype="f2")
         file["name"] = "dense"
     with (tmp_path / "w.h5").open("rb") as stream:
-        found = hdf5.read_hdf5(stream, "w.h5")
+        found = hdf5.read_hdf5(stream, Path("w.h5"))
     assert {name: tuple(tensor.shape) for name, tensor in found.items()} == {
         "layers/dense/vars/0": (2, 3),
         "layers/dense/vars/1": (3,),
@@ -61,4 +61,6 @@ def test_keras_weights_are_arrays_by_their_path(tmp_path: Path) -> None:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as zipped:
         zipped.write(tmp_path / "w.h5", "model.weights.h5")
-    assert torch.equal(hdf5.read_keras(archive, "m.keras")["layers/dense/vars/0"], torch.arange(6.0).reshape(2, 3))
+    assert torch.equal(
+        hdf5.read_keras(archive, Path("m.keras"))["layers/dense/vars/0"], torch.arange(6.0).reshape(2, 3)
+    )

@@ -70,7 +70,7 @@ def rewritten(stream: io.BytesIO, **records: bytes) -> io.BytesIO:
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_type_of_numbers_is_as_torch_reads_it(dtype: torch.dtype) -> None:
     value = {"a": torch.arange(24).reshape(2, 3, 4).to(dtype), "b": torch.ones(()).to(dtype)}
-    mine, theirs = read_torch_zip(saved(value), "w"), torch.load(saved(value), weights_only=True)
+    mine, theirs = read_torch_zip(saved(value), Path("w")), torch.load(saved(value), weights_only=True)
     for name in value:
         assert mine[name].dtype == dtype and mine[name].shape == theirs[name].shape
         assert torch.equal(raw(mine[name]), raw(theirs[name]))
@@ -81,7 +81,7 @@ def test_views_keep_what_they_share() -> None:
     value = OrderedDict(
         whole=whole, turned=whole.T, row=whole[1], step=whole[:, ::2], none=torch.zeros(0, 4), tied=whole
     )
-    mine = read_torch_zip(saved(value), "w")
+    mine = read_torch_zip(saved(value), Path("w"))
     assert all(torch.equal(mine[name], value[name]) for name in value)
     assert len({tensor.untyped_storage().data_ptr() for name, tensor in mine.items() if name != "none"}) == 1
 
@@ -89,21 +89,21 @@ def test_views_keep_what_they_share() -> None:
 def test_a_checkpoint_with_a_script_s_own_objects_gives_its_tensors() -> None:
     network = nn.Linear(3, 2)
     value = {"model": network.state_dict(), "args": argparse.Namespace(lr=0.1), "epoch": 3, "block": Block()}
-    mine = read_torch_zip(saved(value), "w")
+    mine = read_torch_zip(saved(value), Path("w"))
     assert torch.equal(mine["model"]["weight"], network.weight)
     assert mine["epoch"] == 3 and isinstance(mine["args"], Inert)
 
 
 def test_a_whole_module_s_state_is_its_state_dict() -> None:
     block = Block()
-    state = state_of(read_torch_zip(saved(block), "w"))
+    state = state_of(read_torch_zip(saved(block), Path("w")))
     assert state is not None and list(state) == list(block.state_dict())
     assert all(torch.equal(state[name], tensor) for name, tensor in block.state_dict().items())
     assert state_of({"a": 1}) is None and state_of(Inert()) is None
 
 
 def test_nothing_that_the_pickle_names_is_called(tmp_path: Path) -> None:
-    value = read_torch_zip(saved({"a": torch.ones(2), "b": Payload(tmp_path / "ran")}), "w")
+    value = read_torch_zip(saved({"a": torch.ones(2), "b": Payload(tmp_path / "ran")}), Path("w"))
     assert torch.equal(value["a"], torch.ones(2)) and isinstance(value["b"], Inert)
     assert not (tmp_path / "ran").exists()
 
@@ -113,13 +113,13 @@ def test_a_changed_bit_is_noticed() -> None:
     data = bytearray(stream.getvalue())
     data[data.index(torch.arange(1000.0).numpy().tobytes()) + 77] ^= 1
     with pytest.raises(zipfile.BadZipFile, match="CRC"):
-        read_torch_zip(io.BytesIO(bytes(data)), "w")
+        read_torch_zip(io.BytesIO(bytes(data)), Path("w"))
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 39, b"\0" * 41], ids=len)
 def test_a_storage_that_is_not_as_large_as_it_says_is_refused(data: bytes) -> None:
     with pytest.raises(UnsafeFile, match="claims 10 numbers"):
-        read_torch_zip(rewritten(saved({"a": torch.zeros(10)}), **{"0": data}), "w")
+        read_torch_zip(rewritten(saved({"a": torch.zeros(10)}), **{"0": data}), Path("w"))
 
 
 @pytest.mark.parametrize(("offset", "size", "stride"), [
@@ -141,18 +141,18 @@ def test_a_tensor_outside_its_storage_is_refused(offset: int, size: tuple, strid
     stream = io.BytesIO()
     torch.save({"a": Wrong()}, stream)
     with pytest.raises(UnsafeFile, match="outside its storage"):
-        read_torch_zip(stream, "w")
+        read_torch_zip(stream, Path("w"))
 
 
 def test_numbers_of_another_byte_order_are_refused() -> None:
     with pytest.raises(WeightsError, match="big end first"):
-        read_torch_zip(rewritten(saved({"a": torch.zeros(2)}), byteorder=b"big"), "w")
+        read_torch_zip(rewritten(saved({"a": torch.zeros(2)}), byteorder=b"big"), Path("w"))
 
 
 def test_modules_that_hold_each_other_end() -> None:
     block = Block()
     block.add_module("again", block)
-    loop = read_torch_zip(saved(block), "w")
+    loop = read_torch_zip(saved(block), Path("w"))
     with pytest.raises(WeightsError, match="deep in each other"):
         state_of(loop)
 

@@ -1,6 +1,6 @@
 """NumPy's files as named tensors; never with pickled objects."""
 
-from pathlib import PurePosixPath
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -9,12 +9,12 @@ import torch
 from transfuse.core.errors import WeightsError
 
 
-def read_array(stream: IO[bytes], name: str) -> dict[str, torch.Tensor]:
+def read_array(stream: IO[bytes], path: Path) -> dict[str, torch.Tensor]:
     """A `.npy` as one tensor, called as its file is."""
-    return {PurePosixPath(name).stem: tensor_of(np.load(stream, allow_pickle=False), name)}
+    return {path.stem: tensor_of(np.load(stream, allow_pickle=False), path.stem)}
 
 
-def read_arrays(stream: IO[bytes], name: str) -> dict[str, torch.Tensor]:
+def read_arrays(stream: IO[bytes], path: Path) -> dict[str, torch.Tensor]:
     """A `.npz` as its arrays."""
     with np.load(stream, allow_pickle=False) as archive:
         return {member: tensor_of(archive[member], member) for member in archive.files}

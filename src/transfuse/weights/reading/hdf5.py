@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from pathlib import Path
 from typing import IO, Any
 
 import torch
@@ -12,7 +13,7 @@ from transfuse.weights.reading.arrays import tensor_of
 _WEIGHTS = "model.weights.h5"
 
 
-def read_hdf5(stream: IO[bytes], name: str) -> dict[str, torch.Tensor]:
+def read_hdf5(stream: IO[bytes], path: Path) -> dict[str, torch.Tensor]:
     """Arrays of the file by path, as `dense/kernel:0`. Raises `MissingExtra` without h5py."""
     try:
         import h5py
@@ -20,18 +21,18 @@ def read_hdf5(stream: IO[bytes], name: str) -> dict[str, torch.Tensor]:
         raise MissingExtra("Keras' files need h5py. Install it: pip install 'transfuse[hdf5]'.") from error
     found: dict[str, torch.Tensor] = {}
 
-    def take(path: str, item: Any) -> None:
+    def take(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiubc":
-            found[path] = tensor_of(item[()], path)
+            found[name] = tensor_of(item[()], name)
 
     with h5py.File(stream, "r") as file:
         file.visititems(take)
     return found
 
 
-def read_keras(stream: IO[bytes], name: str) -> dict[str, torch.Tensor]:
+def read_keras(stream: IO[bytes], path: Path) -> dict[str, torch.Tensor]:
     """Arrays of the weights inside a `.keras` archive."""
     with zipfile.ZipFile(stream) as archive:
         if _WEIGHTS not in archive.namelist():
             raise WeightsError(f"A Keras archive must hold '{_WEIGHTS}', but does not.")
-        return read_hdf5(io.BytesIO(archive.read(_WEIGHTS)), _WEIGHTS)
+        return read_hdf5(io.BytesIO(archive.read(_WEIGHTS)), path)

@@ -9,9 +9,9 @@ from transfuse.core.errors import WeightsError
 from transfuse.weights.headers import Entry, header_in
 
 
-def read_safetensors(stream: IO[bytes], name: str) -> dict[str, torch.Tensor]:
+def read_safetensors(stream: IO[bytes], path: Path) -> dict[str, torch.Tensor]:
     """Tensors by name. Raises `WeightsError` when the file became shorter, or what `header_in` raises."""
-    return {entry.name: _tensor(stream, entry) for entry in header_in(stream, Path(name)).values()}
+    return {entry.name: _tensor(stream, entry) for entry in header_in(stream, path).values()}
 
 
 def _tensor(stream: IO[bytes], entry: Entry) -> torch.Tensor:

@@ -12,6 +12,7 @@ import pickle
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import IO, Any
 
 import torch
@@ -91,7 +92,7 @@ class _Unpickler(pickle.Unpickler):
         return self._storage(str(key), dtype, int(count))
 
 
-def read_torch_zip(stream: IO[bytes], name: str) -> Any:
+def read_torch_zip(stream: IO[bytes], path: Path) -> Any:
     """What the file holds: plain values, tensors, and inert shells. Raises `WeightsError`, or what broken bytes raise.
 
     The file must have been judged before.

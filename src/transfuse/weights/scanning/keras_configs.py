@@ -6,9 +6,11 @@ Follows `keras/src/saving/serialization_lib.py` (3.15) and the older `model_conf
 """
 
 import builtins
+import functools
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from transfuse.weights.scanning.findings import Finding, refused
@@ -37,6 +39,7 @@ _OPERATIONS = re.compile(
 )
 _WRITING = re.compile(r"(read|write|load|save|file|print|py_func|numpy_func|raw_ops|io\.|get_logger|import)", re.I)
 _FILE_KEYS = ("vocabulary", "idf_weights", "vocabulary_file", "spm_proto")
+_MEASURES = ("loss", "metrics", "weighted_metrics")
 _SIZES = ("units", "filters", "input_dim", "output_dim", "num_heads", "key_dim", "batch_shape", "n", "rank")
 _REGISTERED = frozenset(
     f"Custom>{name}" for name in ["Adadelta", "Adagrad", "Adam", "Adamax", "AdamW", "Ftrl", "Nadam", "RMSprop", "SGD"]
@@ -93,8 +96,14 @@ def _class(node: Mapping[str, Any], path: str) -> Iterator[Finding]:
         yield _found("keras-function", f"It takes the function '{module}.{name}' where a class must be.", path)
     elif isinstance(module, str) and not _MODULE.fullmatch(module):
         yield _elsewhere(f"{module[:60]}.{name[:60]}", module, registered, path)
-    elif module is None and ">" in f"{name}{registered}" and name not in _REGISTERED:
+    elif module is None and not ({str(registered), name} <= known_classes() | _REGISTERED | {"None"}):
         yield _custom(f"The class '{str(registered or name)[:60]}' is not Keras' own.", path)
+
+
+@functools.cache
+def known_classes() -> frozenset[str]:
+    """Names of Keras' own classes, of all its versions."""
+    return names(Path(__file__).with_name("keras_classes.txt").read_text())
 
 
 def _elsewhere(spoken: str, module: str, registered: Any, path: str) -> Finding:
@@ -140,10 +149,22 @@ def _values(node: Mapping[str, Any], path: str) -> Iterator[Finding]:
         if key in _FILE_KEYS and isinstance(value, str) and (strays(value) or "/" in value):
             reason = f"It reads its {key} from '{value[:120]}', outside the model."
             yield _found("keras-path", reason, path)
+        if key in _MEASURES:
+            for name in _spoken(value):
+                if not {name, name.lower()} & (_KNOWN | known_classes()):
+                    yield _custom(f"The function '{name[:60]}' it is trained by is not Keras' own.", path)
         if key in _SIZES and _largest(value) >= _LARGEST:
             yield _found("keras-size", f"Its {key} is {_largest(value):,}, which no machine can hold.", path)
         if key in ("function", "output_shape", "mask") and _is_code(value):
             yield _found("keras-lambda", "It holds a Python function, as bytes to be run.", path)
+
+
+def _spoken(value: Any) -> list[str]:
+    """Names of losses or metrics, alone or in lists and by output."""
+    if isinstance(value, str):
+        return [value]
+    inner = value.values() if isinstance(value, dict) and "class_name" not in value else value
+    return [one for one in inner if isinstance(one, str)] if isinstance(inner, Iterable) else []
 
 
 def _largest(value: Any) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from transfuse.weights.scanning.findings import refused
+from transfuse.weights.scanning.pickled.inside import LONGEST, carried
 from transfuse.weights.scanning.pickled.values import BIG, RAW, TEXT, Node
 
 if TYPE_CHECKING:
@@ -60,17 +61,21 @@ def _text_of(data: bytes, encoding: str) -> Any:
 
 
 def _long_or_text(machine: "Machine", count: int, encoding: str) -> Any:
-    if count > _KEPT_TEXT:
+    if count > LONGEST:
         skip(machine, count)
         return TEXT
-    return _text_of(exactly(machine, count), encoding)
+    data = exactly(machine, count)
+    carried(machine, data)
+    return _text_of(data, encoding) if count <= _KEPT_TEXT else TEXT
 
 
 def _long_or_bytes(machine: "Machine", count: int) -> Any:
-    if count > _KEPT_BYTES:
+    if count > LONGEST:
         skip(machine, count)
         return RAW
-    return exactly(machine, count)
+    data = exactly(machine, count)
+    carried(machine, data)
+    return data if count <= _KEPT_BYTES else RAW
 
 
 def _number(data: bytes) -> Any:

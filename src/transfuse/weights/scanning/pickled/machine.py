@@ -42,6 +42,8 @@ class Machine:
         self.frame = 0
         self.arrays = 0
         """Arrays that joblib laid between the instructions."""
+        self.inside = 0
+        """Pickles around this one, which lies in them as data."""
         self.look_up: Callable[[str, str], Symbol | None] = known
         self.persistent: Callable[[Machine, Any], Any] | None = None
         """What a persistent identifier stands for; None where the format has none."""
