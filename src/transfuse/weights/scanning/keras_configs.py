@@ -9,7 +9,7 @@ import builtins
 import functools
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -163,8 +163,9 @@ def _spoken(value: Any) -> list[str]:
     """Names of losses or metrics, alone or in lists and by output."""
     if isinstance(value, str):
         return [value]
-    inner = value.values() if isinstance(value, dict) and "class_name" not in value else value
-    return [one for one in inner if isinstance(one, str)] if isinstance(inner, Iterable) else []
+    if isinstance(value, dict):
+        value = [] if "class_name" in value else list(value.values())
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
 def _largest(value: Any) -> int:

@@ -157,7 +157,6 @@ def is_pickle(content: Content, plain: bool = False) -> bool:
     return machine.names > 0 or plain
 
 
-_CALLS = {"pickle-call", "pickle-arguments", "pickle-build", "pickle-planted", "pickle-size"}
 _PICKLES = {".pkl", ".pickle", ".p", ".joblib", ".jl"}
 
 
