@@ -22,7 +22,7 @@ def drawn_tree() -> dict[str, str]:
 def test_the_drawn_tree_is_the_tree_of_classes():
     classes = dict(inspect.getmembers(errors, inspect.isclass))
     assert drawn_tree() == {name: kind.__bases__[0].__name__ for name, kind in classes.items()}
-    assert len(classes) == 12
+    assert len(classes) == 13
 
 
 def test_every_error_is_a_transfuse_error_with_a_docstring():

@@ -49,6 +49,14 @@ def test_text_is_accepted_and_an_empty_file_is_not(tmp_path: Path) -> None:
     assert seen[:2] == [1, 2]
 
 
+@pytest.mark.parametrize(
+    "text", ["cat\ndog\nperson\nbus\n", "path\tbytes\n", "person\nbicycle\ncar\n", "Say it with care."]
+)
+def test_words_are_no_pickle(tmp_path: Path, text: str) -> None:
+    (tmp_path / "classes.names").write_text(text)
+    assert [one.kind for one in scan.scan(tmp_path / "classes.names")] == ["text"]
+
+
 def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.pt")
     (tmp_path / "zero.pt").symlink_to("/dev/zero")

@@ -153,8 +153,12 @@ def is_pickle(content: Content, plain: bool = False) -> bool:
     try:
         machine.run()
     except Refused as refusal:
-        return refusal.finding.rule not in STOPPING
+        rule = refusal.finding.rule
+        return rule not in STOPPING if plain else rule in _CALLS
     return machine.names > 0 or plain
+
+
+_CALLS = {"pickle-call", "pickle-arguments", "pickle-build", "pickle-planted", "pickle-size"}
 
 
 _PICKLES = {".pkl", ".pickle", ".p", ".joblib", ".jl"}
