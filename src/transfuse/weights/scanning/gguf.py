@@ -6,7 +6,9 @@ array of 2^40 elements that it reads from a file of 50 bytes.
 
 import math
 import struct
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transfuse.weights.scanning.contents import Content
@@ -76,8 +78,30 @@ class _Cursor:
         return self.take(length, what).decode(errors="backslashreplace")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """A tensor of the file."""
+
+    name: str
+    kind: int
+    """Its `ggml_type`."""
+    shape: tuple[int, ...]
+    """The fastest axis first."""
+    start: int
+    """Byte of the file where its data begin."""
+    stop: int
+
+
 def gguf(content: Content) -> Iterator[Finding]:
     """The table of properties, then the table of tensors, then where their data lie."""
+    told, _ = read(content)
+    for name, value in told.items():
+        if "chat_template" in name and isinstance(value, str):
+            yield from template(value, name)
+
+
+def read(content: Content) -> tuple[dict[str, Any], list[Placed]]:
+    """Properties but arrays, and tensors in the order of their data. Raises `Refused`."""
     cursor = _Cursor(content)
     cursor.skip(4, "The mark")
     version = cursor.number("<I", "The version")
@@ -91,10 +115,8 @@ def gguf(content: Content) -> Iterator[Finding]:
         place, name = cursor.place, cursor.text(_LONGEST_NAME, "A property's name")
         if name in told:
             raise refused("gguf-twice", f"Property '{name[:80]}' is told twice.", where=name[:80], byte=place)
-        told[name] = value = _value(cursor, cursor.number("<I", "A property's type"), name)
-        if "chat_template" in name and isinstance(value, str):
-            yield from template(value, name)
-    yield from _placed(cursor, tensors, _alignment(told))
+        told[name] = _value(cursor, cursor.number("<I", "A property's type"), name)
+    return told, _placed(cursor, tensors, _alignment(told))
 
 
 def _value(cursor: _Cursor, kind: int, name: str, depth: int = 0) -> Any:
@@ -127,51 +149,49 @@ def _alignment(told: Mapping[str, Any]) -> int:
     return alignment
 
 
-def _placed(cursor: _Cursor, count: int, alignment: int) -> Iterator[Finding]:
+def _placed(cursor: _Cursor, count: int, alignment: int) -> list[Placed]:
     """Each tensor in its place: within the file, aligned, overlapping no other, nothing hidden between."""
-    found: list[tuple[int, int, str]] = []
-    names: set[str] = set()
-    for _ in range(count):
-        place, name = cursor.place, cursor.text(_LONGEST_NAME, "A tensor's name")
-        if name in names:
-            raise refused("gguf-twice", f"Tensor '{name[:80]}' is told twice.", where=name[:80], byte=place)
-        names.add(name)
-        size = _size(cursor, name)
-        start = cursor.number("<Q", f"Tensor '{name[:80]}'")
-        if start % alignment:
-            raise _wrong(name, f"begins at {start:,}, which is no multiple of {alignment}", place)
-        found.append((start, start + size, name))
-    data = -(-cursor.place // alignment) * alignment
-    end = 0
-    for start, stop, name in sorted(found):
-        if start < end:
-            raise _wrong(name, "overlaps another one's bytes", data + start)
-        if data + stop > cursor.content.size:
-            raise _wrong(name, f"ends at byte {data + stop:,} of a file of {cursor.content.size:,}", data + start)
-        if start - end >= alignment:
-            raise _wrong(name, f"has {start - end:,} bytes before it that belong to none", data + end)
-        end = stop
+    announced = [_announced(cursor, alignment) for _ in range(count)]
+    twice = next((name for name, times in Counter(one.name for one in announced).items() if times > 1), None)
+    if twice is not None:
+        raise refused("gguf-twice", f"Tensor '{twice[:80]}' is told twice.", where=twice[:80])
+    data, end = -(-cursor.place // alignment) * alignment, 0
+    found = sorted(announced, key=lambda one: (one.start, one.stop))
+    for one in found:
+        if one.start < end:
+            raise _wrong(one.name, "overlaps another one's bytes", data + one.start)
+        if data + one.stop > cursor.content.size:
+            ends = f"ends at byte {data + one.stop:,} of a file of {cursor.content.size:,}"
+            raise _wrong(one.name, ends, data + one.start)
+        if one.start - end >= alignment:
+            raise _wrong(one.name, f"has {one.start - end:,} bytes before it that belong to none", data + end)
+        end = one.stop
     rest = cursor.content.size - max(data + end, cursor.place)
     if (rest >= max(alignment, 32) and found) or (not found and rest > alignment):
         reason = f"{rest:,} bytes after the last tensor belong to none; something may be hidden there."
         raise refused("gguf-tail", reason, byte=cursor.content.size - rest)
-    return iter(())
+    return [replace(one, start=data + one.start, stop=data + one.stop) for one in found]
 
 
-def _size(cursor: _Cursor, name: str) -> int:
+def _announced(cursor: _Cursor, alignment: int) -> Placed:
+    """What the table says of one tensor; its place counts from where the data begin."""
+    name = cursor.text(_LONGEST_NAME, "A tensor's name")
     what = f"Tensor '{name[:80]}'"
     dims = cursor.number("<I", what)
     if dims > _MOST_DIMS:
         raise _wrong(name, f"has {dims:,} dimensions; {_MOST_DIMS} is the most", cursor.place)
-    shape = [cursor.number("<Q", what) for _ in range(dims)]
+    shape = tuple(cursor.number("<Q", what) for _ in range(dims))
     kind = cursor.number("<I", what)
     if kind not in _BLOCKS:
         raise _wrong(name, f"has the unknown type {kind}", cursor.place)
     block, size = _BLOCKS[kind]
     count = math.prod(shape)
     if count >= 2**63 or (shape and shape[0] % block):
-        raise _wrong(name, f"has the impossible shape {shape} for its type", cursor.place)
-    return count // block * size
+        raise _wrong(name, f"has the impossible shape {list(shape)} for its type", cursor.place)
+    start = cursor.number("<Q", what)
+    if start % alignment:
+        raise _wrong(name, f"begins at {start:,}, which is no multiple of {alignment}", cursor.place)
+    return Placed(name=name, kind=kind, shape=shape, start=start, stop=start + count // block * size)
 
 
 def _wrong(name: str, what: str, byte: int) -> Exception:
