@@ -25,14 +25,23 @@ _PLAIN: Mapping[str, str] = {
     "builtins.frozenset": "builtins:frozenset",
     "builtins.int": "builtins:int",
     "builtins.list": "builtins:list",
+    "builtins.object": "builtins:object",
     "builtins.range": "builtins:range",
     "builtins.set": "builtins:set",
     "builtins.slice": "builtins:slice",
     "builtins.tuple": "builtins:tuple",
+    "builtins.xrange": "builtins:range",
     "collections.Counter": "collections:Counter",
     "collections.OrderedDict": "collections:OrderedDict",
     "collections.defaultdict": "collections:defaultdict",
     "collections.deque": "collections:deque",
+    "copyreg._reconstructor": "copyreg:_reconstructor",
+    "datetime.date": "datetime:date",
+    "datetime.datetime": "datetime:datetime",
+    "datetime.time": "datetime:time",
+    "datetime.timedelta": "datetime:timedelta",
+    "datetime.timezone": "datetime:timezone",
+    "decimal.Decimal": "decimal:Decimal",
     "numpy.dtype": "numpy:dtype",
     "numpy.ndarray": "numpy:ndarray",
     "numpy.core.multiarray._reconstruct": "numpy._core.multiarray:_reconstruct",
@@ -44,12 +53,15 @@ _PLAIN: Mapping[str, str] = {
 }
 
 
+_OF_PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # as protocols 0 to 2 are written to this day
+
+
 class _Restricted(pickle.Unpickler):
     """Finds what stands in the table."""
 
     def find_class(self, module: str, name: str) -> Any:
         """The entry of the table. Raises `UnsafeFile` for any other name."""
-        full = f"{module}.{name}"
+        full = f"{_OF_PYTHON_2.get(module, module)}.{name}"
         if full not in _PLAIN:
             raise UnsafeFile(f"The pickle must hold plain values and NumPy arrays, but names {full}.")
         return resolve(_PLAIN, full, "plain type")

@@ -56,7 +56,8 @@ def _inside(
     stream, size = unpacked(pieces, content.size, content.budget, content.name)
     name = content.name.rpartition("!")[2]
     name = next((name.removesuffix(suffix) for suffix in _SUFFIXES if name.lower().endswith(suffix)), name)
-    yield from inspecting.inspect(content.inside(name, stream, size))
+    with stream:
+        yield from inspecting.inspect(content.inside(name, stream, size))
 
 
 def _pieces(content: Content, maker: Callable[[], Any], again: bytes | None, start: int) -> Iterator[bytes]:

@@ -34,6 +34,8 @@ def size_of(code: str) -> tuple[int, bool] | None:
     if letter:
         return _OF_LETTER[letter], False
     number = int(count or 0)
+    if kind in "biufc" and number not in (0, 1, 2, 4, 8, 12, 16, 24, 32):
+        return None
     if kind == "O":
         return 8, True
     return (number * 4 if kind == "U" else number or (8 if kind in "mM" else 1 if kind == "b" else 0)), False
