@@ -14,7 +14,7 @@ from transfuse.weights.scanning.contents import Content, unpacked
 from transfuse.weights.scanning.findings import Finding, refused
 
 _PIECE, _GIVEN = 2**16, 2**20
-_MEMORY = 256 * 2**20  # of a dictionary that lzma may claim
+_MEMORY = 80 * 2**20  # that lzma may claim for its dictionary; xz -9 needs 65 MiB
 _SUFFIXES = (".gz", ".bz2", ".xz", ".lzma", ".z", ".zlib")
 _OLD_JOBLIB_HEAD = 2 + 19  # "ZF" and the length in hexadecimal
 
