@@ -26,6 +26,7 @@ READERS = {
     **gate.READERS,
     "npy": "transfuse.weights.reading.arrays:read_array",
     "npz": "transfuse.weights.reading.arrays:read_arrays",
+    "pickle": "transfuse.weights.reading.pickles:read_pickle",
     "hdf5": "transfuse.weights.reading.hdf5:read_hdf5",
     "keras": "transfuse.weights.reading.hdf5:read_keras",
     "onnx": "transfuse.weights.reading.onnx:read_onnx",
@@ -106,7 +107,7 @@ def _converted(path: Path, temporary: Path) -> dict[str, Any]:
             raise WeightsError(f"'{path}' is {judgement.kind}, which cannot be converted. Known: {', '.join(READERS)}.")
         tensors = gate.tensors_in(stream, path, resolve(READERS, judgement.kind, "format"))
     notes = [finding.reason for finding in judgement.findings if finding.verdict == "ask"]
-    told = [f"The file itself would run code when opened ({note}); what was written runs none." for note in notes]
+    told = [f"What was written runs no code; the file itself: {note}" for note in notes]
     write_tensors(temporary, tensors)
     digests = digests_of({name: entry_of(name, tensor) for name, tensor in tensors.items()})
     return {"kind": judgement.kind, "digest": judgement.digest, "digests": digests, "notes": told}

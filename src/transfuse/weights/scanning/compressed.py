@@ -14,7 +14,7 @@ from transfuse.weights.scanning.contents import Content, unpacked
 from transfuse.weights.scanning.findings import Finding, refused
 
 _PIECE, _GIVEN = 2**16, 2**20
-_MEMORY = 256 * 2**20  # of a dictionary that lzma may claim
+_MEMORY = 80 * 2**20  # that lzma may claim for its dictionary; xz -9 needs 65 MiB
 _SUFFIXES = (".gz", ".bz2", ".xz", ".lzma", ".z", ".zlib")
 _OLD_JOBLIB_HEAD = 2 + 19  # "ZF" and the length in hexadecimal
 
@@ -56,7 +56,8 @@ def _inside(
     stream, size = unpacked(pieces, content.size, content.budget, content.name)
     name = content.name.rpartition("!")[2]
     name = next((name.removesuffix(suffix) for suffix in _SUFFIXES if name.lower().endswith(suffix)), name)
-    yield from inspecting.inspect(content.inside(name, stream, size))
+    with stream:
+        yield from inspecting.inspect(content.inside(name, stream, size))
 
 
 def _pieces(content: Content, maker: Callable[[], Any], again: bytes | None, start: int) -> Iterator[bytes]:

@@ -54,24 +54,21 @@ class Content:
         return Content(stream=stream, size=size, name=f"{self.name}!{name}", depth=self.depth + 1, budget=self.budget)
 
 
-class _Spool(tempfile.SpooledTemporaryFile):
-    """In memory or on disk; closed when nobody reads it any more."""
-
-    def __del__(self) -> None:
-        self.close()
-
-
 def unpacked(pieces: Iterator[bytes], packed: int, budget: Budget, where: str) -> tuple[IO[bytes], int]:
     """What a decompressor gives, in memory or on disk, and its size. Raises `Refused` at a bomb, early.
 
     `packed` is the number of bytes that it was made from.
     """
-    stream, size = _Spool(max_size=_SPOOLED), 0
-    for piece in pieces:
-        size += len(piece)
-        budget.unpacked -= len(piece)
-        if budget.unpacked < 0 or (size > _PIECE and size > budget.ratio * packed):
-            raise refused("archive-bomb", f"It unpacks to more than {budget.ratio} times its size.", where)
-        stream.write(piece)
+    stream, size = tempfile.SpooledTemporaryFile(max_size=_SPOOLED), 0  # noqa: SIM115 - the caller's to read
+    try:
+        for piece in pieces:
+            size += len(piece)
+            budget.unpacked -= len(piece)
+            if budget.unpacked < 0 or (size > _PIECE and size > budget.ratio * packed):
+                raise refused("archive-bomb", f"It unpacks to more than {budget.ratio} times its size.", where)
+            stream.write(piece)
+    except BaseException:
+        stream.close()
+        raise
     stream.seek(0)
     return stream, size

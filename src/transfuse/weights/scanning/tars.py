@@ -1,6 +1,5 @@
 """Tar archives: every member by what it is, none that leads out of its folder."""
 
-import io
 import tarfile
 from collections.abc import Iterator
 
@@ -8,7 +7,7 @@ from transfuse.weights.scanning import inspecting
 from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Finding, refused
 from transfuse.weights.scanning.torch_tar import MEMBERS, torch_tar
-from transfuse.weights.scanning.zips import Window, check_name
+from transfuse.weights.scanning.zips import check_name, window
 
 
 def tar(content: Content) -> Iterator[Finding]:
@@ -21,13 +20,13 @@ def tar(content: Content) -> Iterator[Finding]:
     windows = {name: _window(content, name, *place) for name, place in found.items()}
     if set(windows) >= MEMBERS:
         yield from torch_tar(windows)
-        windows = {name: window for name, window in windows.items() if name not in MEMBERS}
-    for window in windows.values():
-        yield from inspecting.inspect(window)
+        windows = {name: inner for name, inner in windows.items() if name not in MEMBERS}
+    for inner in windows.values():
+        yield from inspecting.inspect(inner)
 
 
 def _window(content: Content, name: str, start: int, size: int) -> Content:
-    return content.inside(name, io.BufferedReader(Window(content.stream, start, size)), size)
+    return content.inside(name, window(content, start, size), size)
 
 
 def _members(content: Content) -> tuple[dict[str, tuple[int, int]], int]:

@@ -16,7 +16,7 @@ from transfuse.weights.scanning.pickled.names import ITEM_SIZES
 from transfuse.weights.scanning.pickled.values import Node, Symbol, is_int
 from transfuse.weights.scanning.pickles import walked
 from transfuse.weights.scanning.zip_layout import STORED, Member
-from transfuse.weights.scanning.zips import checked_members, opened
+from transfuse.weights.scanning.zips import checked_members, opened, verify
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 _SIDES = {"version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id", "data.pkl"}
@@ -96,12 +96,12 @@ def records_of(content: Content) -> dict[str, Member]:
 
 def pickle_of(content: Content, records: dict[str, Member], name: str, storages: Storages) -> Iterator[Finding]:
     """Walk one pickle among the records, to its last byte."""
-    inner = opened(content, records[name], verified=False)  # `check_records` looks at it; first the names
-    machine = Machine(inner.stream, inner.size, where=records[name].name)
-    machine.persistent = storages.persistent
-    yield from walked(machine)
-    if inner.stream.tell() != inner.size:
-        raise machine.refuse("pickle-trailing", "Bytes follow the pickle of the file, which nothing accounts for.")
+    with opened(content, records[name], verified=False) as inner:  # first the names; `check_records` verifies it
+        machine = Machine(inner.stream, inner.size, where=records[name].name)
+        machine.persistent = storages.persistent
+        yield from walked(machine)
+        if inner.stream.tell() != inner.size:
+            raise machine.refuse("pickle-trailing", "Bytes follow the pickle of the file, which nothing accounts for.")
 
 
 def check_records(
@@ -114,7 +114,7 @@ def check_records(
     for name, member in records.items():
         folder = next((folder for folder in storages if name.startswith(folder)), None)
         if folder is not None and name.removeprefix(folder) in storages[folder].claimed:
-            opened(content, member)  # for its checksum
+            verify(content, member)
         elif name in sides:
             yield from _check_side(content, name, member)
         else:
@@ -137,12 +137,11 @@ def _check_side(content: Content, name: str, member: Member) -> Iterator[Finding
     """The small records beside the tensors: a version, an order of bytes, a digest."""
     if member.method != STORED:
         raise refused("torch-compressed", "A record is compressed, which torch never writes.", member.name)
-    inner = opened(content, member)
-    if name == "data.pkl":
-        return
-    if member.size > 200 or not inner.read(0, 200).strip().isalnum():
+    with opened(content, member) as inner:
+        text = inner.read(0, 201).strip()
+    if name != "data.pkl" and (len(text) > 200 or not text.isalnum()):
         raise refused("torch-records", "A record that should hold a word holds something else.", member.name)
-    if name == "byteorder" and inner.read(0, 6) not in (b"little", b"big"):
+    if name == "byteorder" and text not in (b"little", b"big"):
         raise refused("torch-records", "The order of bytes is neither little nor big.", member.name)
     yield from ()
 

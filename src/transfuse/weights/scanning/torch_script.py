@@ -15,7 +15,7 @@ from transfuse.weights.scanning.pickled.values import Symbol
 from transfuse.weights.scanning.pickles import walked
 from transfuse.weights.scanning.torch_files import Storages, check_records, records_of
 from transfuse.weights.scanning.zip_layout import Member
-from transfuse.weights.scanning.zips import opened
+from transfuse.weights.scanning.zips import opened, verify
 
 _LARGEST_SOURCE = 64 * 2**20
 _REACHES_OUT = re.compile(
@@ -57,18 +57,17 @@ def torch_script(content: Content) -> Iterator[Finding]:
 def _rest(
     content: Content, records: dict[str, Member], storages: dict[str, Storages], program: set[str]
 ) -> Iterator[Finding]:
-    for name in program:
-        opened(content, records[name])  # for its checksum
     sides = {name: member for name, member in records.items() if name not in program and name not in _TEXTS}
-    for name in _TEXTS & set(records):
-        opened(content, records[name])
+    for name in program | (_TEXTS & set(records)):
+        verify(content, records[name])
     yield from check_records(content, sides, storages, set())
 
 
 def _check_source(content: Content, member: Member) -> None:
     if member.size > _LARGEST_SOURCE:
         raise refused("torchscript-size", "A source of its program is too long to be read.", member.name)
-    source = opened(content, member).read(0, member.size)
+    with opened(content, member) as inner:
+        source = inner.read(0, member.size)
     match = _REACHES_OUT.search(source)
     if match:
         name = (match[1] or match[2] or match[3] or b"something across lines").decode()
@@ -93,13 +92,13 @@ def _at(member: Member, match: re.Match[bytes]) -> tuple[str, int]:
 
 
 def _walk(content: Content, member: Member, storages: Storages) -> None:
-    inner = opened(content, member)
-    machine = Machine(inner.stream, inner.size, where=member.name)
-    machine.persistent, machine.look_up = storages.persistent, _in_a_program
-    for _ in walked(machine):
-        pass  # that it is code is said once, for the whole file
-    if inner.stream.tell() != inner.size:
-        raise machine.refuse("pickle-trailing", "Bytes follow a pickle of the program, which nothing accounts for.")
+    with opened(content, member) as inner:
+        machine = Machine(inner.stream, inner.size, where=member.name)
+        machine.persistent, machine.look_up = storages.persistent, _in_a_program
+        for _ in walked(machine):
+            pass  # that it is code is said once, for the whole file
+        if inner.stream.tell() != inner.size:
+            raise machine.refuse("pickle-trailing", "Bytes follow a pickle of the program, which nothing accounts for.")
 
 
 def _in_a_program(module: str, name: str) -> Symbol | None:

@@ -9,6 +9,7 @@ import io
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import IO
@@ -57,17 +58,17 @@ class Window(io.RawIOBase):
 def zip_archive(content: Content) -> Iterator[Finding]:
     """Every member, through the inspection that its bytes call for."""
     for member in checked_members(content):
-        inner = opened(content, member)
-        if member.size:
-            yield from inspecting.inspect(inner)
+        with opened(content, member) as inner:
+            if member.size:
+                yield from inspecting.inspect(inner)
 
 
 def unpacked_members(content: Content) -> Iterator[Content]:
     """Every member that is no folder, its checksum verified. Raises `Refused`."""
     for member in checked_members(content):
-        inner = opened(content, member)
-        if not member.folder:
-            yield inner
+        with opened(content, member) as inner:
+            if not member.folder:
+                yield inner
 
 
 def judged_inside(found: Iterator[Finding], name: str) -> Iterator[Finding]:
@@ -99,7 +100,8 @@ def check_name(name: str) -> None:
         )
 
 
-def opened(content: Content, member: Member, *, verified: bool = True) -> Content:
+@contextmanager
+def opened(content: Content, member: Member, *, verified: bool = True) -> Iterator[Content]:
     """A member's bytes, unpacked within the limits; their size is right, and their checksum. Raises `Refused`."""
     if member.folder and (member.size or member.packed):
         raise refused("zip-hidden", "A folder of its zip container holds bytes.", member.name)
@@ -108,13 +110,24 @@ def opened(content: Content, member: Member, *, verified: bool = True) -> Conten
             raise refused("zip-broken", "The two sizes of a stored member disagree.", member.name)
         if verified and checksum_of(content, member) != member.checksum:
             raise _wrong_checksum(member)
-        stream = io.BufferedReader(Window(content.stream, member.start, member.size), _PIECE)
-        return content.inside(member.name, stream, member.size)
-    pieces = _pieces(content, member)
-    stream_of, size = unpacked(pieces, member.packed, content.budget, member.name)
-    if size != member.size:
-        raise refused("zip-size", f"A member unpacks to {size} bytes and claims {member.size}.", member.name)
-    return content.inside(member.name, stream_of, size)
+        yield content.inside(member.name, window(content, member.start, member.size), member.size)
+        return
+    stream, size = unpacked(_pieces(content, member), member.packed, content.budget, member.name)
+    with stream:
+        if size != member.size:
+            raise refused("zip-size", f"A member unpacks to {size} bytes and claims {member.size}.", member.name)
+        yield content.inside(member.name, stream, size)
+
+
+def window(content: Content, start: int, size: int) -> IO[bytes]:
+    """A part of a stream, for many small reads."""
+    return io.BufferedReader(Window(content.stream, start, size), _PIECE)
+
+
+def verify(content: Content, member: Member) -> None:
+    """Refuse a member whose checksum is wrong."""
+    with opened(content, member):
+        pass
 
 
 def _wrong_checksum(member: Member) -> Exception:

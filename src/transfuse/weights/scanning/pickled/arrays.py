@@ -8,12 +8,11 @@ import re
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from transfuse.weights.scanning.pickled.values import RAW, Node, Symbol, is_bytes, is_int
+from transfuse.weights.scanning.pickled.values import Node, Symbol, is_bytes, is_int, length_of
 
 if TYPE_CHECKING:
     from transfuse.weights.scanning.pickled.machine import Machine
 
-__all__ = ["RAW", "array", "build_array", "build_dtype", "dtype", "frombuffer", "scalar"]
 _CODE = re.compile(r"[<>|=]?(?:([?bBhHiIlLqQefdgFDGpP])|([biufcmMSUVOa])(\d{0,9}))(\[\w{1,8}\])?")
 _SIZES = (1, 1, 1, 2, 2, 4, 4, 8, 8, 8, 8, 2, 4, 8, 16, 8, 16, 32, 8, 8)
 _OF_LETTER = dict(zip("?bBhHiIlLqQefdgFDGpP", _SIZES, strict=True))
@@ -34,6 +33,8 @@ def size_of(code: str) -> tuple[int, bool] | None:
     if letter:
         return _OF_LETTER[letter], False
     number = int(count or 0)
+    if kind in "biufc" and number not in (0, 1, 2, 4, 8, 12, 16, 24, 32):
+        return None
     if kind == "O":
         return 8, True
     return (number * 4 if kind == "U" else number or (8 if kind in "mM" else 1 if kind == "b" else 0)), False
@@ -127,7 +128,7 @@ def build_array(machine: "Machine", node: Node, state: Any) -> Node:
     if used(kind).info[1]:
         if getattr(data, "kind", "") != "list" or data.count != prod(shape):
             raise _wrong(machine, "array")
-    elif not is_bytes(data):
+    elif not is_bytes(data) or length_of(data) not in (-1, prod(shape) * kind.info[0]):
         raise _wrong(machine, "array")
     node.hold([data])
     return node

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from transfuse.weights.scanning.pickled import arrays, tensors
-from transfuse.weights.scanning.pickled.values import Node, Symbol, is_bytes, is_text
+from transfuse.weights.scanning.pickled.values import Node, Opaque, Symbol, is_bytes, is_text
 
 if TYPE_CHECKING:
     from transfuse.weights.scanning.pickled.machine import Machine
@@ -93,7 +93,7 @@ def _encode(machine: "Machine", symbol: Symbol, arguments: tuple[Any, ...]) -> A
     if not arguments or not is_text(arguments[0]) or arguments[1:] not in [("latin1",), ("latin-1",)]:
         raise wrong(machine, symbol)
     text = arguments[0]
-    return text.encode("latin-1", "replace") if isinstance(text, str) else arrays.RAW
+    return text.encode("latin-1", "replace") if isinstance(text, str) else Opaque("bytes", -1)
 
 
 def _bytes(machine: "Machine", symbol: Symbol, arguments: tuple[Any, ...]) -> bytes:

@@ -4,13 +4,14 @@ Instruction set: Python's `pickletools`, protocols 0 to 5.
 """
 
 import codecs
+import re
 import struct
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from transfuse.weights.scanning.findings import refused
 from transfuse.weights.scanning.pickled.inside import LONGEST, carried
-from transfuse.weights.scanning.pickled.values import BIG, RAW, TEXT, Node
+from transfuse.weights.scanning.pickled.values import BIG, Node, Opaque
 
 if TYPE_CHECKING:
     from transfuse.weights.scanning.pickled.machine import Machine
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _KEPT_TEXT = 128  # longer than any name that the lists know
 _KEPT_BYTES = 64
 _LONGEST_LINE = 2**24
+_NUMBER_TO_C = re.compile(rb"[\s\d+\-_a-fA-FxXoO]*\d[\s\d_a-fA-FxXoO]*")
+_FLOAT_TO_C = re.compile(rb"[+-]?([\d_]+\.?[\d_]*|\.\d[\d_]*)([eE][+-]?\d+)?|[+-]?(inf|infinity|nan)", re.IGNORECASE)
 
 
 def broken(machine: "Machine", what: str) -> Exception:
@@ -63,19 +66,19 @@ def _text_of(data: bytes, encoding: str) -> Any:
 def _long_or_text(machine: "Machine", count: int, encoding: str) -> Any:
     if count > LONGEST:
         skip(machine, count)
-        return TEXT
+        return Opaque("text", -1)  # in letters it may be less
     data = exactly(machine, count)
     carried(machine, data)
-    return _text_of(data, encoding) if count <= _KEPT_TEXT else TEXT
+    return _text_of(data, encoding) if count <= _KEPT_TEXT else Opaque("text", -1)
 
 
 def _long_or_bytes(machine: "Machine", count: int) -> Any:
     if count > LONGEST:
         skip(machine, count)
-        return RAW
+        return Opaque("bytes", count)
     data = exactly(machine, count)
     carried(machine, data)
-    return data if count <= _KEPT_BYTES else RAW
+    return data if count <= _KEPT_BYTES else Opaque("bytes", count)
 
 
 def _number(data: bytes) -> Any:
@@ -84,19 +87,22 @@ def _number(data: bytes) -> Any:
 
 def _int_line(machine: "Machine") -> Any:
     text = line(machine)
-    if text in (b"00", b"01"):
-        return text == b"01"
-    return _decimal(text)
+    return text == b"01" if text in (b"00", b"01") else _decimal(machine, text)
 
 
-def _decimal(text: bytes) -> Any:
-    """The number, where it is written as picklers do; C's own reader takes more, so nothing is refused here."""
-    text = text.strip().removesuffix(b"L")
-    return int(text) if len(text) <= 40 and text.removeprefix(b"-").isdigit() else BIG
+def _decimal(machine: "Machine", text: bytes) -> Any:
+    """The number, which every pickler writes in plain digits; a reader takes more."""
+    text = text.removesuffix(b"L")
+    if text.removeprefix(b"-").isdigit():
+        return int(text) if len(text) <= 40 else BIG
+    if _NUMBER_TO_C.fullmatch(text):
+        raise machine.refuse("pickle-number", "It has a number that no pickler writes.")
+    raise broken(machine, "a number is none")
 
 
 def _float_line(machine: "Machine") -> float:
-    line(machine)
+    if not _FLOAT_TO_C.fullmatch(line(machine).strip()):
+        raise broken(machine, "a number is none")
     return 0.0  # no rule looks at it
 
 
@@ -105,21 +111,21 @@ def _string_line(machine: "Machine") -> Any:
     if len(text) < 2 or text[:1] != text[-1:] or text[:1] not in (b"'", b'"'):
         raise broken(machine, "a text has no quotes")
     if len(text) > 8 * _KEPT_TEXT:
-        return TEXT
+        return Opaque("text", -1)
     try:
         return codecs.escape_decode(text[1:-1])[0].decode("latin-1")  # type: ignore[attr-defined]
     except ValueError:
-        return TEXT
+        raise broken(machine, "a text has a wrong escape") from None
 
 
 def _unicode_line(machine: "Machine") -> Any:
     text = line(machine)
     if len(text) > 8 * _KEPT_TEXT:
-        return TEXT
+        return Opaque("text", -1)
     try:
         return text.decode("raw-unicode-escape")
     except ValueError:
-        return TEXT
+        raise broken(machine, "a text has a wrong escape") from None
 
 
 def _bytearray(machine: "Machine") -> Node:
@@ -146,7 +152,7 @@ LITERALS: Mapping[bytes, Callable[["Machine"], Any]] = {
     b"J": lambda m: _int4(exactly(m, 4))[0],
     b"K": lambda m: exactly(m, 1)[0],
     b"M": lambda m: _int2(exactly(m, 2))[0],
-    b"L": lambda m: _decimal(line(m)),
+    b"L": lambda m: _decimal(m, line(m)),
     b"\x8a": lambda m: _number(exactly(m, exactly(m, 1)[0])),
     b"\x8b": lambda m: _number_of(_long_or_bytes(m, _length(m, "<i"))),
     b"F": _float_line,
@@ -167,4 +173,4 @@ LITERALS: Mapping[bytes, Callable[["Machine"], Any]] = {
 
 
 def _number_of(data: Any) -> Any:
-    return BIG if data is RAW else _number(data)
+    return BIG if data.__class__ is Opaque else _number(data)

@@ -125,6 +125,7 @@ value numpy.ma.core MaskedConstant
 class numpy.ma MaskedArray
 class numpy.ma.core MaskedArray
 function numpy.ma.core _mareconstruct
+class numpy matrix
 class numpy.matrixlib.defmatrix matrix
 class numpy.rec recarray
 class numpy recarray
@@ -156,6 +157,8 @@ value sklearn.metrics._classification accuracy_score f1_score log_loss balanced_
 value sklearn.metrics._classification recall_score
 value sklearn.metrics._regression r2_score mean_squared_error mean_absolute_error
 value sklearn.metrics._ranking roc_auc_score average_precision_score
+class pandas DataFrame Series Index RangeIndex MultiIndex DatetimeIndex CategoricalIndex Categorical
+class pandas CategoricalDtype StringDtype Timestamp Timedelta Int64Dtype Float64Dtype BooleanDtype
 class pandas.core.frame DataFrame
 class pandas.core.series Series
 class pandas.core.internals.managers BlockManager SingleBlockManager

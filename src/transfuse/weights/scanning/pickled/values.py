@@ -95,26 +95,31 @@ def joined(items: Sequence[Any]) -> tuple[Any, ...]:
     return nest
 
 
+@dataclass(frozen=True, slots=True)
 class Opaque:
     """A literal that is not kept, because it is long."""
 
-    __slots__ = ("kind",)
+    kind: str
+    length: int
+    """Bytes; -1 where nobody counted."""
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
 
-
-TEXT, RAW, BIG = Opaque("text"), Opaque("bytes"), Opaque("int")
+BIG = Opaque("int", -1)
 
 
 def is_text(value: Any) -> bool:
     """Whether a value is a literal text."""
-    return value is TEXT or value.__class__ is str
+    return value.__class__ is str or (value.__class__ is Opaque and value.kind == "text")
 
 
 def is_bytes(value: Any) -> bool:
     """Whether a value is literal bytes; text stands for the bytes of Python 2."""
-    return value is RAW or value.__class__ is bytes or is_text(value) or getattr(value, "kind", "") == "bytearray"
+    return value.__class__ is bytes or getattr(value, "kind", "") in ("bytes", "bytearray") or is_text(value)
+
+
+def length_of(value: Any) -> int:
+    """Bytes of literal bytes, or -1 where nobody counted."""
+    return len(value) if value.__class__ is bytes else value.length if value.__class__ is Opaque else -1
 
 
 def is_int(value: Any) -> bool:
