@@ -60,11 +60,15 @@ def unpacked(pieces: Iterator[bytes], packed: int, budget: Budget, where: str) -
     `packed` is the number of bytes that it was made from.
     """
     stream, size = tempfile.SpooledTemporaryFile(max_size=_SPOOLED), 0  # noqa: SIM115 - the caller's to read
-    for piece in pieces:
-        size += len(piece)
-        budget.unpacked -= len(piece)
-        if budget.unpacked < 0 or (size > _PIECE and size > budget.ratio * packed):
-            raise refused("archive-bomb", f"It unpacks to more than {budget.ratio} times its size.", where)
-        stream.write(piece)
+    try:
+        for piece in pieces:
+            size += len(piece)
+            budget.unpacked -= len(piece)
+            if budget.unpacked < 0 or (size > _PIECE and size > budget.ratio * packed):
+                raise refused("archive-bomb", f"It unpacks to more than {budget.ratio} times its size.", where)
+            stream.write(piece)
+    except BaseException:
+        stream.close()
+        raise
     stream.seek(0)
     return stream, size

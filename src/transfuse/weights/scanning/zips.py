@@ -32,7 +32,8 @@ def members(content: Content) -> Iterator[Content]:
             if not entry.is_dir():
                 with archive.open(entry) as packed:
                     stream, size = unpacked(_pieces(packed), entry.compress_size, content.budget, entry.filename)
-                yield content.inside(entry.filename, stream, size)
+                with stream:
+                    yield content.inside(entry.filename, stream, size)
 
 
 def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
