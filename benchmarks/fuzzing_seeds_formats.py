@@ -57,7 +57,9 @@ def onnx_model(tensor: bytes | None = None, nodes: Sequence[bytes] = (), extra: 
 
 def onnx() -> bytes:
     """A model with a graph inside a graph, a function, and typed data."""
-    inner = part(1, part(2, "z") + part(4, "Constant") + part(5, part(1, "value") + part(5, onnx_tensor("c", (), 7, part(7, 3)))))
+    inner = part(
+        1, part(2, "z") + part(4, "Constant") + part(5, part(1, "value") + part(5, onnx_tensor("c", (), 7, part(7, 3))))
+    )
     choice = part(4, "If") + part(5, part(1, "then_branch") + part(6, inner))
     function = part(1, "Mine") + part(7, part(4, "Relu")) + part(10, "local")
     used = part(4, "Mine") + part(7, "local")
@@ -66,7 +68,9 @@ def onnx() -> bytes:
 
 def saved_model(*operations: str, extra: bytes = b"") -> bytes:
     """A SavedModel of these operations, the last of them in a function."""
-    nodes = [part(1, f"n{i}") + part(2, name) for i, name in enumerate(operations or ("Placeholder", "MatMul", "Identity"))]
+    nodes = [
+        part(1, f"n{i}") + part(2, name) for i, name in enumerate(operations or ("Placeholder", "MatMul", "Identity"))
+    ]
     function = part(1, part(1, "f")) + part(3, nodes[-1])
     graph = b"".join(part(1, node) for node in nodes[:-1]) + part(2, part(1, function))
     return part(1, 1) + part(2, part(1, part(4, "serve")) + part(2, graph) + extra)
@@ -243,7 +247,12 @@ CHAT = "{% for message in messages %}{{ '<|' ~ message['role'] ~ '|>' + message.
 
 
 def _settings() -> bytes:
-    tokenizer = {"tokenizer_class": "BertTokenizer", "vocab_file": "vocab.txt", "chat_template": CHAT, "n": [1, 2.5, None]}
+    tokenizer = {
+        "tokenizer_class": "BertTokenizer",
+        "vocab_file": "vocab.txt",
+        "chat_template": CHAT,
+        "n": [1, 2.5, None],
+    }
     return json.dumps(tokenizer).encode()
 
 

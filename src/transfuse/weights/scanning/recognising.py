@@ -64,6 +64,7 @@ EXTENSIONS: Mapping[str, frozenset[str]] = {
     ".skops": frozenset({"skops"}),
     ".tflite": frozenset({"tflite"}),
     ".json": frozenset({"text"}),
+    ".pb": frozenset({"savedmodel", "graphdef", "keras-metadata", "fingerprint", "onnx"}),
     ".zip": frozenset({"zip"}),
     ".tar": frozenset({"tar", "torch-tar", "torch-zip", "torch-legacy"}),  # checkpoints are often called .pth.tar
     ".gz": frozenset({"gzip"}),

@@ -53,6 +53,8 @@ def savedmodel(content: Content) -> Iterator[Finding]:
         raise refused("broken", "It holds no graph that can be read.", advice="Fetch the file again.")
     for graph in graphs:
         parts = wire.grouped(graph, (2, 6, 7))
+        if not parts[2]:
+            raise refused("broken", "It holds no graph that can be read.", advice="Fetch the file again.")
         for definition in wire.messages(parts[2]):
             yield from _definition(definition)
         for asset in wire.messages(parts[6]):
