@@ -1,6 +1,5 @@
 """ONNX: data that lie elsewhere, tensors that lie about their size, operators that are code."""
 
-import os
 import struct
 
 import pytest
@@ -41,9 +40,9 @@ def test_links_out_of_the_folder_are_refused(judged, made, tmp_path) -> None:
     home = tmp_path / "model"
     home.mkdir()
     (tmp_path / "secret").write_bytes(bytes(16))
-    os.symlink(tmp_path / "secret", home / "soft")
-    os.link(tmp_path / "secret", home / "hard")
-    os.symlink(tmp_path, home / "folder")
+    (home / "soft").symlink_to(tmp_path / "secret")
+    (home / "hard").hardlink_to(tmp_path / "secret")
+    (home / "folder").symlink_to(tmp_path)
     for location in ("soft", "hard", "folder/secret"):
         assert rules(judged("model/m.onnx", outside(made, location))) == ["onnx-external-path"], location
     assert "hard link" in judged("model/m.onnx", outside(made, "hard")).findings[0].reason

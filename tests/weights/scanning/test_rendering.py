@@ -21,7 +21,7 @@ def test_a_chat_is_rendered() -> None:
         ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "too long or too much"),
         ("{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}", "longer than"),
         ("{{ ('x' * 10**9) | length }}", "memory|too long"),
-        ("{{ 9 ** 9 ** 9 }}", "too long|memory"),
+        ("{{ (9 ** (9 ** 9)) > 0 }}", "too long|memory"),
         (
             "{% set ns = namespace(x='x') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
             "memory|too long",

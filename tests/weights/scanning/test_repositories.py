@@ -1,7 +1,8 @@
-"""Settings beside weights: what fetches or runs code, leaves the folder, or asks for the impossible; the rest passes."""
+"""Settings beside weights: what fetches or runs code, leaves the folder, or asks for the impossible."""
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -118,7 +119,7 @@ def test_texts(judged, verdict: str, name: str, text: str) -> None:
 
 
 def folder_verdicts(path) -> dict[str, str]:
-    return {os.path.basename(judgement.path): judgement.verdict for judgement in judge(path)}
+    return {Path(judgement.path).name: judgement.verdict for judgement in judge(path)}
 
 
 def test_a_folder_is_judged_file_by_file_and_as_a_whole(tmp_path, made) -> None:
@@ -138,11 +139,11 @@ def test_links_may_lead_to_the_cache_of_the_same_model_but_not_out(tmp_path, mad
     snapshot = cache / "snapshots/abc"
     snapshot.mkdir(parents=True)
     (cache / "blobs/123").write_bytes(made.safetensors())
-    os.symlink("../../blobs/123", snapshot / "model.safetensors")
+    (snapshot / "model.safetensors").symlink_to("../../blobs/123")
     assert folder_verdicts(snapshot) == {"model.safetensors": "accept", "abc": "accept"}
     (tmp_path / "secret.txt").write_text("secret")
-    os.symlink(tmp_path / "secret.txt", snapshot / "vocab.txt")
-    os.symlink(tmp_path, snapshot / "more")
+    (snapshot / "vocab.txt").symlink_to(tmp_path / "secret.txt")
+    (snapshot / "more").symlink_to(tmp_path)
     assert folder_verdicts(snapshot) == {"model.safetensors": "accept", "vocab.txt": "reject", "abc": "reject"}
 
 

@@ -1,4 +1,4 @@
-"""Safetensors: headers that two readers could read in two ways, bytes that belong to nobody, weights that are no numbers."""
+"""Safetensors: headers with two meanings, bytes that belong to nobody, weights that are no numbers."""
 
 import json
 import math

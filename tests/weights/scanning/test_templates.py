@@ -33,7 +33,8 @@ HOSTILE = [
     "{% extends 'x' %}",
     "{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}",
     "{% set n = 99999 %}{% for i in range(n) %}{% for j in range(n) %}x{% endfor %}{% endfor %}",
-    "{% macro m() %}{% for i in range(99999) %}x{% endfor %}{% endmacro %}{% for i in range(999) %}{{ m() }}{% endfor %}",
+    "{% macro m() %}{% for i in range(99999) %}x{% endfor %}{% endmacro %}{% for i in range(999) %}{{ m() }}"
+    "{% endfor %}",
     "{% for i in range(10**9) %}x{% endfor %}",
     "{{ 'x' * 10**9 }}",
     "{{ 'x' * 999999999 }}",
@@ -61,10 +62,13 @@ ORDINARY = [
     "{% set ns = namespace(is_first=false, tools=[]) %}{% for m in messages %}{% set ns.is_first = true %}{% endfor %}",
     "{% set ns = namespace(text='') %}{% for m in messages %}{% set ns.text = ns.text ~ m.content %}{% endfor %}",
     "{% macro kind(p) %}{% for k, v in p.items() %}{{ k ~ kind(v) }}{% endfor %}{% endmacro %}{{ kind(tools) }}",
-    "{{ tools | selectattr('type', 'equalto', 'function') | map(attribute='function') | map('tojson', indent=4) | join(',') }}",
+    "{{ tools | selectattr('type', 'equalto', 'function') | map(attribute='function') | map('tojson', indent=4)"
+    "| join(',') }}",
     "{{ raise_exception('roles must alternate user/assistant') }}{{ strftime_now('%d %b %Y') }}",
-    "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% if loop.last %}{% break %}{% endif %}{% endfor %}",
-    "{{ message.content.split('</think>')[-1].lstrip('\\n') }}{{ '-' * 40 }}{% for i in range(10) %}{{ i }}{% endfor %}",
+    "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% if loop.last %}{% break %}{% endif %}"
+    "{% endfor %}",
+    "{{ message.content.split('</think>')[-1].lstrip('\\n') }}{{ '-' * 40 }}{% for i in range(10) %}{{ i }}"
+    "{% endfor %}",
     "{{ x[key] }}{{ messages[loop.index0 - 1].role }}{{ message['tool_' ~ 'calls'] if false }}",
 ]
 
