@@ -243,6 +243,18 @@ def skops(node: Mapping[str, Any] | None = None) -> bytes:
     return zipped({"schema.json": json.dumps(node or {**model, "__loader__": "ObjectNode", "protocol": 2})})
 
 
+def msgpack() -> bytes:
+    """A table of one array, as Flax packs it, a number and a text."""
+    array = b"\x93\x91\x02\xa7float32\xc4\x08" + bytes(8)
+    return b"\x82\xa1w\xc7" + bytes([len(array), 1]) + array + b"\xa1n\x92\xcb" + bytes(8) + b"\xa2ok"
+
+
+def coreml(*layers: bytes, model: int = 500) -> bytes:
+    """A network of these layers."""
+    network = b"".join(part(1, layer) for layer in layers or (part(1, "first"),))
+    return part(1, 4) + part(2, part(100, "about")) + part(model, network)
+
+
 CHAT = "{% for message in messages %}{{ '<|' ~ message['role'] ~ '|>' + message.content | trim }}{% endfor %}"
 
 
@@ -266,6 +278,8 @@ SEEDS: dict[str, Callable[[], bytes]] = {
     "variables.index": tensorflow_index,
     "model.gguf": gguf,
     "model.tflite": tflite,
+    "flax_model.msgpack": msgpack,
+    "model.mlmodel": coreml,
     "model.h5": hdf5,
     "model.keras": keras,
     "model.skops": skops,
@@ -273,5 +287,8 @@ SEEDS: dict[str, Callable[[], bytes]] = {
     "model.safetensors.index.json": lambda: b'{"metadata": {"total_size": 8}, "weight_map": {"a": "x.safetensors"}}',
     "config.yaml": lambda: b"model: &m\n  size: 3\n  names: [a, b]\nother: *m\n---\nx: !new:torch.nn.Linear {a: 1}\n",
     "chat_template.jinja": CHAT.encode,
+    "net.xml": lambda: (
+        b'<net name="m"><layer id="0" type="Relu" version="opset1"><data offset="0" size="8"/></layer></net>'
+    ),
     "README.md": lambda: b"---\nlicense: mit\ntags: [a]\n---\n# A model\nUse `os.system` with care.\n",
 }

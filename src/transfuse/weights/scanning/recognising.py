@@ -48,6 +48,7 @@ _PROMISED: Mapping[str, str] = {
     ".h5": "hdf5",
     ".hdf5": "hdf5",
     ".tflite": "tflite",
+    ".msgpack": "msgpack",
     ".pb": "savedmodel",
 }
 """Formats whose own inspection says best what is wrong with bytes that no mark tells."""
@@ -63,6 +64,8 @@ EXTENSIONS: Mapping[str, frozenset[str]] = {
     ".npz": frozenset({"npz"}),
     ".skops": frozenset({"skops"}),
     ".tflite": frozenset({"tflite"}),
+    ".msgpack": frozenset({"msgpack"}),
+    ".mlmodel": frozenset({"coreml"}),
     ".json": frozenset({"text"}),
     ".pb": frozenset({"savedmodel", "graphdef", "keras-metadata", "fingerprint", "onnx"}),
     ".zip": frozenset({"zip"}),
