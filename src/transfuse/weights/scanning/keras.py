@@ -7,7 +7,7 @@ from transfuse.weights.scanning.documents import parsed
 from transfuse.weights.scanning.findings import Finding
 from transfuse.weights.scanning.inspecting import inspect
 from transfuse.weights.scanning.keras_configs import keras_config
-from transfuse.weights.scanning.zips import judged_inside, members
+from transfuse.weights.scanning.packed import judged_inside, members
 
 
 def keras(content: Content) -> Iterator[Finding]:

@@ -13,8 +13,8 @@ from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.documents import parsed
 from transfuse.weights.scanning.findings import Finding, refused
 from transfuse.weights.scanning.inspecting import inspect
+from transfuse.weights.scanning.packed import judged_inside, members
 from transfuse.weights.scanning.words import names
-from transfuse.weights.scanning.zips import judged_inside, members
 
 _DEPTH = 300
 _CONTAINERS: Mapping[str, frozenset[str]] = {
