@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from transfuse.core.errors import UnsafeFile
-from transfuse.weights.unpickling import _Restricted
+from transfuse.weights.reading.pickles import _Restricted
 
 PATH = Path(__file__).parents[3] / "benchmarks" / "fuzzing.py"
 SPECIFICATION = importlib.util.spec_from_file_location("fuzzing", PATH)

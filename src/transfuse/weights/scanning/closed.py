@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Finding
 
-_PAGES = {".html", ".htm", ".xhtml", ".svg", ".xml"}
+_PAGES = {".html", ".htm", ".xhtml"}
 _UNPACK = "Unpack it yourself and scan what comes out."
 
 

@@ -5,6 +5,7 @@ links; data themselves are not read.
 """
 
 import io
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,15 @@ _FILTERS = {1, 2, 3, 4, 5, 6, 32000}  # deflate, shuffle, Fletcher-32, szip, nbi
 _MOST_OBJECTS = 200_000
 _LARGEST_TEXT = 64 * 2**20
 _SMALL = 64 * 2**20
+_PIECE = 2**22
+_HEAP = re.compile(rb"GCOL\x01\0\0\0")
 _FETCH = "Fetch the file again."
 
 
 def hdf5(content: Content) -> Iterator[Finding]:
     """The beginning of the file by hand, then its tree."""
     _check_superblock(content)
+    _check_heaps(content)
     try:
         import h5py
     except ImportError:
@@ -52,6 +56,37 @@ def _check_superblock(content: Content) -> None:
     if base != 0 or end > content.size:
         reason = f"It is truncated: it says that it has {end:,} bytes; {content.size:,} are there."
         raise refused("hdf5-truncated", reason, byte=start, advice=_FETCH)
+
+
+def _check_heaps(content: Content) -> None:
+    """Texts of any length lie in global heaps (section III.E), in whose chains HDF5 2.0 loops when a size lies."""
+    for start in range(0, content.size, _PIECE):
+        piece = content.read(start, _PIECE + 8)
+        for hit in _HEAP.finditer(piece):
+            if hit.start() < _PIECE:
+                _check_heap(content, start + hit.start())
+
+
+def _check_heap(content: Content, start: int) -> None:
+    """Objects of one heap follow each other to its end; the free space at the end has the number 0."""
+    size = int.from_bytes(content.read(start + 8, 8), "little")
+    data = content.read(start, min(size, _LARGEST_TEXT))
+    place = 16
+    while place + 16 <= len(data):
+        number, length = (
+            int.from_bytes(data[place : place + 2], "little"),
+            int.from_bytes(data[place + 8 : place + 16], "little"),
+        )
+        step = length if number == 0 else 16 + -(-length // 8) * 8
+        if step < 16 or place + step > size:
+            raise refused(
+                "hdf5-heap", "It is broken: a text's size in its heap is impossible.", byte=start + place, advice=_FETCH
+            )
+        place += step
+    if size > content.size - start or size < 16 or len(data) < size:
+        raise refused(
+            "hdf5-heap", "It is broken: a heap of texts does not fit into the file.", byte=start, advice=_FETCH
+        )
 
 
 def _walk(file: "h5py.File", content: Content) -> Iterator[Finding]:
@@ -118,9 +153,10 @@ def _attributes(item: Any, content: Content) -> Iterator[Finding]:
     """Keras' configuration; and texts that are pickles, which PyTables opens without being asked."""
     for name in item.attrs:
         kind = item.attrs.get_id(name)
-        if name not in _CONFIGS and (
-            kind.shape != () or kind.dtype.kind not in "SO" or kind.get_storage_size() > _LARGEST_TEXT
-        ):
+        short = kind.dtype.itemsize <= _LARGEST_TEXT
+        if kind.shape != () or kind.dtype.kind not in "SO" or not short:
+            if name in _CONFIGS:
+                raise refused("hdf5-config", f"Its '{name}' is no single text.", where=name, advice=_FETCH)
             continue
         value = item.attrs[name]
         text = value.encode() if isinstance(value, str) else bytes(value) if isinstance(value, bytes) else b""

@@ -53,6 +53,8 @@ INSPECTIONS = {
     "skops": "transfuse.weights.scanning.skops:skops",
     "tflite": "transfuse.weights.scanning.tflite:tflite",
     "savedmodel": "transfuse.weights.scanning.savedmodel:savedmodel",
+    "coreml": "transfuse.weights.scanning.coreml:coreml",
+    "msgpack": "transfuse.weights.scanning.msgpack:msgpack",
     "graphdef": "transfuse.weights.scanning.savedmodel:graphdef",
     "keras-metadata": "transfuse.weights.scanning.savedmodel:keras_metadata",
     "fingerprint": "transfuse.weights.scanning.savedmodel:fingerprint",

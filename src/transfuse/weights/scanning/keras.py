@@ -16,5 +16,5 @@ def keras(content: Content) -> Iterator[Finding]:
         name = member.name.rpartition("!")[2]
         if name == "config.json":
             yield from judged_inside(keras_config(parsed(member.read(0, member.size))), name)
-        elif member.size:  # an empty file of assets is none that could harm
+        else:
             yield from judged_inside(inspect(member), name)

@@ -1,8 +1,7 @@
 """How Keras rebuilds a network from JSON: classes and functions by name, and where these names may lead.
 
 Follows `keras/src/saving/serialization_lib.py` (3.15) and the older `model_config` of HDF5 files. CVE-2024-3660
-(Lambda), 2025-1550 (function of any module), 2025-8747 (`get_file`), 2025-9906 (safe mode off), 2025-12058
-(vocabulary).
+(Lambda), 2025-1550 (any module), 2025-8747 (`get_file`), 2025-9906 (safe mode off), 2025-12058 (vocabulary).
 """
 
 import builtins

@@ -32,9 +32,13 @@ _INNER: Mapping[str, tuple[_Shape, _Shape, _Shape]] = {
 
 def kind_of(content: Content) -> str | None:
     """A key of `inspecting.INSPECTIONS`, or None when the bytes are none of these messages."""
+    if content.size < 4:
+        return None
     try:
         fields = list(islice(wire.message(content).fields(), _LOOKED_AT))
         found = {(number, how) for number, how, _ in fields}
+        if {(1, 0), (2, 2)} <= found and any(200 <= number <= 3000 and how == 2 for number, how in found):
+            return "coreml"
         for kind, (must, may) in _KINDS.items():
             if must <= found <= must | may:
                 return kind

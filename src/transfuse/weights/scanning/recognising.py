@@ -51,6 +51,7 @@ _PROMISED: Mapping[str, str] = {
     ".h5": "hdf5",
     ".hdf5": "hdf5",
     ".tflite": "tflite",
+    ".msgpack": "msgpack",
     ".pb": "savedmodel",
 }
 """Formats whose own inspection says best what is wrong with bytes that no mark tells."""
@@ -66,7 +67,10 @@ EXTENSIONS: Mapping[str, frozenset[str]] = {
     ".npz": frozenset({"npz"}),
     ".skops": frozenset({"skops"}),
     ".tflite": frozenset({"tflite"}),
+    ".msgpack": frozenset({"msgpack"}),
+    ".mlmodel": frozenset({"coreml"}),
     ".json": frozenset({"text"}),
+    ".pb": frozenset({"savedmodel", "graphdef", "keras-metadata", "fingerprint", "onnx"}),
     ".zip": frozenset({"zip"}),
     ".tar": frozenset({"tar", "torch-zip", "torch-legacy"}),  # checkpoints are often called .pth.tar
     ".gz": frozenset({"gzip"}),
@@ -134,6 +138,8 @@ def _without_magic(content: Content, head: bytes) -> str:
     if content.size >= 48 and content.read(content.size - 8, 8) == tensorflow_checkpoints.MAGIC:
         return "tensorflow-index"
     text = not set(head) & set(range(9)) and _is_utf8(head)
+    if content.suffix == ".msgpack" and not text:
+        return "msgpack"  # has no mark, and begins as some instruction of a pickle does
     if is_pickle(content, content.suffix in _PICKLES or not text):
         return "pickle"
     if text:
@@ -153,12 +159,8 @@ def is_pickle(content: Content, plain: bool = False) -> bool:
     try:
         machine.run()
     except Refused as refusal:
-        rule = refusal.finding.rule
-        return rule not in STOPPING if plain else rule in _CALLS
+        return refusal.finding.rule not in STOPPING
     return machine.names > 0 or plain
-
-
-_CALLS = {"pickle-call", "pickle-arguments", "pickle-build", "pickle-planted", "pickle-size"}
 
 
 _PICKLES = {".pkl", ".pickle", ".p", ".joblib", ".jl"}

@@ -4,14 +4,14 @@ Schemas: tensorflow/core/protobuf/{saved_model,meta_graph,saved_object_graph}.pr
 1,522 operations of TensorFlow 2.21, those are refused that read or write files, run Python, or speak to others.
 """
 
-import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 from transfuse.weights.scanning import wire
 from transfuse.weights.scanning.contents import Content
-from transfuse.weights.scanning.findings import Finding
+from transfuse.weights.scanning.documents import parsed
+from transfuse.weights.scanning.findings import Finding, refused
 from transfuse.weights.scanning.keras_configs import keras_config
 from transfuse.weights.scanning.places import strays
 from transfuse.weights.scanning.words import names
@@ -48,8 +48,13 @@ _WHY = ((_PYTHON, "runs Python code"), (_FILES, "reads or writes files"), (_NETW
 
 def savedmodel(content: Content) -> Iterator[Finding]:
     """A `saved_model.pb`: each of its graphs, the files that it takes along, and Keras' descriptions of layers."""
-    for graph in wire.messages(wire.grouped(wire.message(content), (2,))[2]):
+    graphs = list(wire.messages(wire.grouped(wire.message(content), (2,))[2]))
+    if not graphs:
+        raise refused("broken", "It holds no graph that can be read.", advice="Fetch the file again.")
+    for graph in graphs:
         parts = wire.grouped(graph, (2, 6, 7))
+        if not parts[2]:
+            raise refused("broken", "It holds no graph that can be read.", advice="Fetch the file again.")
         for definition in wire.messages(parts[2]):
             yield from _definition(definition)
         for asset in wire.messages(parts[6]):
@@ -147,4 +152,4 @@ def _objects(objects: wire.Message) -> Iterator[Finding]:
 def _described(text: str, where: str) -> Iterator[Finding]:
     """A layer as Keras 2 describes it, in JSON."""
     if text.strip():
-        yield from keras_config(json.loads(text), where)
+        yield from keras_config(parsed(text.encode()), where)

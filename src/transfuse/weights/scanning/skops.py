@@ -117,7 +117,7 @@ def _node(loader: str, name: str, node: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(verdict="ask", rule="skops-tree", reason=reason, where=name, advice=_ASKED)
     elif loader in _OBJECTS and _ESTIMATORS.fullmatch(name):
         return
-    elif loader in _OBJECTS and module in sys.stdlib_module_names and not _harmless(name):
+    elif loader in _OBJECTS and module in {*sys.stdlib_module_names, "sklearn"} and not _harmless(name):
         yield _reject(f"It builds '{name[:80]}', which is no part of a model.", name)
     elif loader in _OBJECTS:
         yield _ask(name)

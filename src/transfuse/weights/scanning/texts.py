@@ -8,10 +8,8 @@ from transfuse.weights.scanning.documents import parsed, parsed_yaml, yaml_tags
 from transfuse.weights.scanning.findings import Finding
 from transfuse.weights.scanning.repositories import document
 from transfuse.weights.scanning.savedmodel import judged
-from transfuse.weights.scanning.targets import targets
 from transfuse.weights.scanning.templates import template
 
-_SETTINGS = (".json", ".yaml", ".yml")
 _TEMPLATES = (".jinja", ".jinja2", ".j2", ".template")
 _SCRIPTS = {
     ".py": "Python code", ".pyw": "Python code", ".sh": "a script of the shell", ".bash": "a script of the shell",
@@ -20,14 +18,13 @@ _SCRIPTS = {
 }  # fmt: skip
 _LARGEST = 64 * 2**20
 _FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?\r?\n)(---|\.\.\.)[ \t]*\r?\n?", re.DOTALL)
+_LAYER = re.compile(rb'<layer [^>]*version="([^"]*)"')
 _OPERATION = re.compile(r'\bop:\s*"(\w+)"')
 
 
 def text(content: Content) -> Iterator[Finding]:
     """By the name: settings, templates, the head of a model's card, scripts; other text is only read."""
     base, suffix = content.name.rpartition("!")[2].rpartition("/")[2].lower(), content.suffix
-    if suffix in _SETTINGS and content.size <= _LARGEST:
-        yield from targets(content.read(0, content.size))
     if suffix == ".json":
         yield from document(parsed(content.read(0, content.size)), base)
     elif suffix in _TEMPLATES:
@@ -42,6 +39,8 @@ def text(content: Content) -> Iterator[Finding]:
             finding = judged(name)
             if finding and finding.verdict == "reject":
                 yield finding
+    elif suffix == ".xml":
+        yield from _xml(content.read(0, _LARGEST))
     elif suffix in _SCRIPTS or content.read(0, 2) == b"#!":
         yield Finding(
             verdict="ask",
@@ -49,6 +48,18 @@ def text(content: Content) -> Iterator[Finding]:
             reason=f"It is {_SCRIPTS.get(suffix, 'a script')}; the weights beside it open without it.",
             advice="Read it before you run it or allow remote code.",
         )
+
+
+def _xml(words: bytes) -> Iterator[Finding]:
+    """A network of OpenVINO, or any table: no texts that unfold, no layers that a library must bring."""
+    if b"<!ENTITY" in words:
+        reason = "It defines texts that unfold or are taken from elsewhere, which no network needs."
+        yield Finding(verdict="reject", rule="xml-entity", reason=reason, byte=words.index(b"<!ENTITY"))
+    strange = {version for version in _LAYER.findall(words) if not version.startswith(b"opset")}
+    if b"<net " in words and strange:
+        reason = f"Layers of '{min(strange)[:40].decode(errors='replace')}' need a library of operators, which is code."
+        advice = "Open it only with a library of operators that you know and trust."
+        yield Finding(verdict="ask", rule="openvino-custom", reason=reason, advice=advice)
 
 
 def _words(content: Content) -> str:

@@ -90,6 +90,10 @@ def _get(machine: "Machine", index: int) -> None:
 
 def _index(machine: "Machine") -> int:
     text = line(machine)
+    try:
+        int(text[:20])
+    except ValueError:
+        raise broken(machine, "the number of a remembered object is none") from None
     if not text.isdigit() or len(text) > 12:
         raise machine.refuse("pickle-memo", "The number of a remembered object is none.")
     return int(text)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from transfuse.core.errors import UnsafeFile, WeightsError
-from transfuse.weights.unpickling import _Restricted, load_plain
+from transfuse.weights.reading.pickles import _Restricted, load_plain
 
 
 class Payload:
