@@ -17,24 +17,9 @@ fuzzing = importlib.util.module_from_spec(SPECIFICATION)
 SPECIFICATION.loader.exec_module(fuzzing)
 
 
+_BUILTINS = "bytearray bytes complex dict float frozenset int list object range set slice tuple"
 PLAIN = {
-    "builtins": {
-        *[
-            "bytearray",
-            "bytes",
-            "complex",
-            "dict",
-            "float",
-            "frozenset",
-            "int",
-            "list",
-            "object",
-            "range",
-            "set",
-            "slice",
-            "tuple",
-        ]
-    },
+    "builtins": set(_BUILTINS.split()),
     "collections": {"Counter", "OrderedDict", "defaultdict", "deque"},
     "_codecs": {"encode"},
     "copyreg": {"_reconstructor"},
