@@ -278,7 +278,15 @@ def test_a_large_pickle_is_judged_quickly_and_in_little_memory():
 
 
 def test_words_are_no_pickle_and_a_pickle_is_no_words(judged, marker):
-    for words in (b"cat\ndog\nelephant\n", b"in\nof\nRat\n", b"I like it.\n", b"(c) 2024 Me.\n", b"N. Foo et al.\n"):
+    for words in (
+        b"cat\ndog\nelephant\n",
+        b"in\nof\nRat\n",
+        b"I like it.\n",
+        b"(c) 2024 Me.\n",
+        b"N. Foo et al.\n",
+        b"cat\ndog\nperson\n",
+        b"path\tbytes\n",
+    ):
         assert judged("labels.txt", words).findings == (), words
     old = b"cos\nsystem\n(Vtouch " + str(marker).encode() + b"\ntR.\n"
     for hidden in (old, b"I010\n0" + old, b"Np1000000\n0" + old, b"GIF89a..." + old, b"V" + b"x" * 3000 + b"\n0" + old):

@@ -152,6 +152,13 @@ def test_nothing_lies_beside_the_tensors(judged, name, rule):
     assert rule_of(judged("w.pt", stream.getvalue())) == rule
 
 
+def test_a_comment_is_refused(judged):
+    stream = io.BytesIO(saved(TENSORS))
+    with zipfile.ZipFile(stream, "a") as archive:
+        archive.comment = b"hidden"
+    assert rule_of(judged("w.pt", stream.getvalue())) == "zip-hidden"
+
+
 def test_compressed_records_are_refused(judged):
     packed = rewritten(saved(TENSORS), lambda name, data: data, zipfile.ZIP_DEFLATED)
     assert rule_of(judged("w.pt", packed)) == "torch-compressed"

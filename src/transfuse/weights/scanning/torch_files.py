@@ -89,6 +89,8 @@ def records_of(content: Content) -> dict[str, Member]:
     """Records by their names within the archive's one folder."""
     found = [member for member in checked_members(content) if not member.folder]
     tops = {member.name.partition("/")[0] for member in found}
+    if content.read(content.size - 22, 4) != b"PK\x05\x06":
+        raise refused("zip-hidden", "A comment follows its records, which torch never writes.")
     if len(tops) != 1:
         raise refused("torch-records", "A torch file has one folder of records; this has something beside it.")
     return {member.name.partition("/")[2]: member for member in found}

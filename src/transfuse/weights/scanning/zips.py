@@ -103,7 +103,7 @@ def check_name(name: str) -> None:
 @contextmanager
 def opened(content: Content, member: Member, *, verified: bool = True) -> Iterator[Content]:
     """A member's bytes, unpacked within the limits; their size is right, and their checksum. Raises `Refused`."""
-    if member.folder and (member.size or member.packed):
+    if member.folder and member.size:
         raise refused("zip-hidden", "A folder of its zip container holds bytes.", member.name)
     if member.method == STORED:
         if member.packed != member.size:

@@ -103,6 +103,11 @@ class torch.cuda.amp.grad_scaler GradScaler
 class torch.ao.nn.quantized.modules.linear Linear LinearPackedParams
 class torch.nn.utils.parametrizations _WeightNorm _SpectralNorm _Orthogonal
 function torch._utils _rebuild_nested_tensor
+class torch.nn.parameter UninitializedParameter UninitializedBuffer
+class torch.distributed.device_mesh DeviceMesh
+class torch.distributed.tensor DTensor
+class torch.distributed.tensor._dtensor_spec DTensorSpec TensorMeta
+class torch.distributed.tensor.placement_types Partial Replicate Shard
 value torch.nn.functional relu gelu silu softmax tanh sigmoid leaky_relu elu celu selu hardtanh relu6 log_softmax
 value torch relu tanh sigmoid softmax
 value torch._C._nn gelu

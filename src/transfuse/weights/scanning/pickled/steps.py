@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _MEMO = 5_000_000
 _GAP = 1_000  # memo numbers that may be left out
+_NUMBER_TO_C = re.compile(rb"[\s+\-]*\d[\d_]*\s*")
 _IDENTIFIERS = re.compile(r"[\w.<>]{1,300}")
 _MISSING = object()
 
@@ -95,7 +96,9 @@ def _index(machine: "Machine") -> int:
     except ValueError:
         raise broken(machine, "the number of a remembered object is none") from None
     if not text.isdigit() or len(text) > 12:
-        raise machine.refuse("pickle-memo", "The number of a remembered object is none.")
+        if _NUMBER_TO_C.fullmatch(text):
+            raise machine.refuse("pickle-memo", "The number of a remembered object is none that a pickler writes.")
+        raise broken(machine, "the number of an object is none")
     return int(text)
 
 

@@ -31,8 +31,8 @@ class Node:
 
     def __init__(self, kind: str, info: Any = None) -> None:
         self.kind, self.info = kind, info
-        self.items: list[Any] = []
-        self.nested: list[Node | Nest] = []
+        self.items: Sequence[Any] = ()  # lists only once there is something: most memory is spent here
+        self.nested: Sequence[Node | Nest] = ()
         self.count = self.atoms = 0
         self.depth = 1
         self.closed = False  # popped: no pickler changes it any more
@@ -43,11 +43,15 @@ class Node:
         self.count += len(items)
         room = kept - len(self.items)
         if room > 0:
-            self.items.extend(items[:room])
+            if not self.items:
+                self.items = []
+            self.items.extend(items[:room])  # type: ignore[attr-defined]
         for item in items:
             cls = item.__class__
             if cls is Node or cls is Nest:
-                self.nested.append(item)
+                if not self.nested:
+                    self.nested = []
+                self.nested.append(item)  # type: ignore[attr-defined]
                 if item.depth >= self.depth:
                     self.depth = item.depth + 1
             else:
