@@ -19,7 +19,7 @@ COMMANDS = {
     "split": ("transfuse.cli.split:command", "A saved model parted into one for each group of classes."),
     "join": ("transfuse.cli.join:command", "Models for different classes into one."),
     "shrink": ("transfuse.cli.shrink:command", "A saved model in several smaller sizes, with proof and pictures."),
-    "verify": ("transfuse.cli.verify:command", "Whether a fused model and its parents are as they were."),
+    "verify": ("transfuse.cli.verify:command", "Whether a model, a fusion's parents or a report are as written."),
     "update": ("transfuse.cli.update:command", "More examples into a saved probe, at once and exactly."),
     "forget": ("transfuse.cli.forget:command", "Examples out of a saved probe, as if it had never learnt them."),
     "evaluate": ("transfuse.cli.evaluate:command", "Measure a saved model on labelled examples."),

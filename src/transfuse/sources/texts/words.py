@@ -27,7 +27,7 @@ from transfuse.sources.inputs import PADDING
 from transfuse.sources.texts import ngrams
 from transfuse.sources.texts.inputs import tokens_of
 from transfuse.weights import matching
-from transfuse.weights.files import read_tensors, write_tensors
+from transfuse.weights.files import is_whole, read_tensors, write_tensors
 from transfuse.weights.matching import Match
 
 NAME = "words"
@@ -120,19 +120,11 @@ def suited(source: Source, task: Task) -> Source:
     train = task.splits["train"]
     digest = digests.of_many([source.digest, ngrams.DIGEST, _RULES, str(task.seed), *train.digests])
     path = words_folder() / f"{digest[:32]}.safetensors"
-    if not _sound(path):
+    if not is_whole(path):
         write_tensors(path, learnt(train.items, source.preprocessing, task.seed), {"format": "pt"})
     terms, features = read_tensors(path)["directions_VD"].shape
     builder = {"words": {"terms": terms, "features": features}}
     return replace(source, builder=builder, weights=str(path), digest=digest)
-
-
-def _sound(path: Path) -> bool:
-    """Whether what was learnt earlier can still be read; what a full disk or another program broke is learnt again."""
-    try:
-        return path.exists() and bool(read_tensors(path))
-    except (WeightsError, UnsafeFile):
-        return False
 
 
 def learnt(items: Any, preprocessing: Any, seed: int) -> dict[str, Tensor]:
