@@ -17,7 +17,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_coreutils_read_the_list(folder: Path):
-    ended = subprocess.run(["sha256sum", "--check", "--strict", sums.SUMS], cwd=folder, capture_output=True, check=False)
+    ended = subprocess.run(
+        ["sha256sum", "--check", "--strict", sums.SUMS], cwd=folder, capture_output=True, check=False
+    )
     assert ended.returncode == 0, ended.stderr
     (folder / "a").write_text("b")
     assert subprocess.run(["sha256sum", "-c", "--status", sums.SUMS], cwd=folder, check=False).returncode == 1

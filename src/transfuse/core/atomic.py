@@ -2,9 +2,9 @@
 
 A reader sees the old artefact or the new one, never a half. What is being written lies in a hidden folder
 (`.NAME.RANDOM.part`) that no reader opens, together with whatever a library leaves beside it. The writer holds the
-kernel's lock (`flock`) on that folder, which ends with the process however it ends. So the next writer of the name knows
-a dead writer's stray, which it removes at once, from a living one's, which it leaves alone; where a file system has
-no such locks (some network disks), a stray goes when it is a day old.
+kernel's lock (`flock`) on that folder, which ends with the process however it ends. So the next writer of the name
+knows a dead writer's stray, which it removes at once, from a living one's, which it leaves alone; where a file system
+has no such locks (some network disks), a stray goes when it is a day old.
 """
 
 import contextlib
@@ -66,6 +66,13 @@ def put_folder(part: Path, path: Path) -> None:
     """
     with explained(path):
         _put(part, Path(path).resolve())
+
+
+@contextlib.contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """A hidden folder beside `path` for as long as the block takes; what a killed process left goes at the next."""
+    with explained(path), _workplace(Path(path).resolve()) as place:
+        yield place
 
 
 def sweep(path: Path) -> None:

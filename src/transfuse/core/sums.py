@@ -61,7 +61,9 @@ def changes(folder: Path) -> list[str]:
 def require(folder: Path, names: Iterable[str], error: type[TransfuseError]) -> None:
     """Raise `error` for the first of these files that is not as the list says; without a list nothing is known."""
     told = listed(folder)
-    for name in names if told is not None else ():
+    if told is None:
+        return
+    for name in names:
         if told.get(name) != digests.of_file(folder / name):
             raise error(
                 f"'{folder / name}' is not the file that was saved: its digest differs. Restore the folder; or remove"

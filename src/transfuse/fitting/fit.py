@@ -5,7 +5,6 @@ for longest; train the same network from scratch, to know what transfer bought; 
 simplest model within noise of the best; read the test split once. Every fork is recorded with the numbers that decided.
 """
 
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import transfuse
-from transfuse.core import tables
+from transfuse.core import atomic, tables
 from transfuse.core.durations import seconds
 from transfuse.core.errors import NotCached
 from transfuse.core.nouns import DataWarning, Model, Source, Step, Task
@@ -31,6 +30,7 @@ from transfuse.fitting.report import evidence
 from transfuse.fitting.trainings import train
 from transfuse.fitting.unlabelled import require_unlabelled
 from transfuse.predicting.predict import confidences_of
+from transfuse.sources.cache import default_folder
 from transfuse.sources.references import find, told_apart
 from transfuse.sources.sounds import suiting as sound_sources
 from transfuse.sources.texts.words import counts_words
@@ -106,9 +106,9 @@ def fit(
     found = told_apart(sound_sources.suited(s, task) for s in _found(sources, task.modality, trust_code, progress))
     wanted: dict[str, Any] = {"finetune": finetune, "baseline": baseline, "search": search}
     beside = {"source_data": source_data, "unlabelled": unlabelled}
-    with tempfile.TemporaryDirectory(prefix="transfuse-") as kept:
+    with atomic.scratch(default_folder() / "scratch") as kept:
         try:
-            _tried(found, task, run, (options, frozen), progress, folder=Path(kept), **wanted, **beside)
+            _tried(found, task, run, (options, frozen), progress, folder=kept, **wanted, **beside)
         except KeyboardInterrupt:
             progress.interrupted = True
             if not progress.candidates:

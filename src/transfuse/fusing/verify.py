@@ -1,4 +1,4 @@
-"""`verify`: is a saved Model, a fusion or a report still what was written, and are a fusion's parents what they were?"""
+"""`verify`: is a saved Model, a fusion or a report still what was written, and are a fusion's parents what it used?"""
 
 from pathlib import Path
 from typing import Any

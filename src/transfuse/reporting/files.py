@@ -51,7 +51,11 @@ def is_whole(path: str | Path) -> bool:
         document = json.loads(data)
     except ValueError:
         return False
-    return isinstance(document, dict) and is_sealed(document) and data == _rendered(document).encode(errors="backslashreplace")
+    return (
+        isinstance(document, dict)
+        and is_sealed(document)
+        and data == _rendered(document).encode(errors="backslashreplace")
+    )
 
 
 def render_json(report: Report) -> str:

@@ -1,8 +1,8 @@
 """The cache of features: one memory-mapped `.npy` for each distinct computation.
 
 A file is called after the digest of everything that its contents depend on. It ends in a footer that NumPy ignores:
-a description and the checksum of it and of all bytes before it. So one file is one atomic unit: a killed writer leaves nothing
-under its name, two processes may write it at once, and a changed byte is noticed when it is opened.
+a description and the checksum of it and of all bytes before it. So one file is one atomic unit: a killed writer
+leaves nothing under its name, two processes may write it at once, and a changed byte is noticed when it is opened.
 """
 
 import contextlib

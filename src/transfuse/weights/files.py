@@ -1,7 +1,7 @@
 """Writing and reading transfuse's own weights: safetensors only.
 
-Every file carries the digest (XXH3 of 128 bits) of its names, types, shapes, bytes and texts among its texts, so that what
-transfuse keeps for itself (checkpoints, caches) is read back only when no bit of it has changed.
+Every file carries the digest (XXH3 of 128 bits) of its names, types, shapes, bytes and texts among its texts, so
+that what transfuse keeps for itself (checkpoints, caches) is read back only when no bit of it has changed.
 """
 
 import json
@@ -24,7 +24,7 @@ _DIGEST = "digest"
 def write_tensors(
     path: str | Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
 ) -> Path:
-    """Write named tensors as safetensors, atomically, with their digest. Raises `StorageError` when there is no room."""
+    """Write named tensors as safetensors, atomically, with their digest. Raises `StorageError` for want of room."""
     path = Path(path)
     # Clones, because safetensors refuses tensors that share memory (tied weights).
     plain = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}

@@ -168,9 +168,11 @@ def _written(
         try:
             with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
                 left = [pool.submit(one, shard, handle, work) for work in shard.works if work.name not in done]
-                finished_ones, waiting = wait(left, return_when=FIRST_EXCEPTION)
-                for future in waiting:
-                    future.cancel()
+                try:
+                    finished_ones, _ = wait(left, return_when=FIRST_EXCEPTION)
+                finally:  # also when the user stops it: what has not begun does not begin
+                    for future in left:
+                        future.cancel()
                 for future in finished_ones:
                     future.result()
         finally:

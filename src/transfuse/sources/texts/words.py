@@ -10,7 +10,6 @@ Letters: B texts, T ids of terms, V known terms, D features, N training texts.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from transfuse.core import digests
-from transfuse.core.errors import DataError, SourceError, UnsafeFile, WeightsError
+from transfuse.core.errors import DataError, SourceError
 from transfuse.core.nouns import Source, Task, TextPreprocessing
 from transfuse.core.randomness import key
 from transfuse.sources.cache import words_folder
