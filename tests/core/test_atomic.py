@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from transfuse.core.atomic import sweep, sweep_all, write_bytes, write_text, writing_file, writing_folder
+from transfuse.core.atomic import steady, sweep, sweep_all, write_bytes, write_text, writing_file, writing_folder
 from transfuse.core.errors import StorageError
 
 UNPRIVILEGED = 65534
@@ -331,3 +331,26 @@ def test_two_writers_at_once_leave_one_whole_file(tmp_path):
         first.write_text("1" * 10)
         second.write_text("2" * 10)
     assert path.read_text() == "1" * 10
+
+
+def test_a_reader_of_several_files_never_mixes_two_states(tmp_path):
+    target = tmp_path / "model"
+
+    def write(number: int) -> None:
+        with writing_folder(target) as temporary:
+            for name in "ab":
+                (temporary / name).write_text(f"{number}")
+
+    def read() -> tuple[str, str]:
+        first = (target / "a").read_text()
+        if first == "0":
+            write(1)  # between the reader's first and second file
+        return first, (target / "b").read_text()
+
+    write(0)
+    assert steady(target, read) == ("1", "1")
+    numbers = iter(range(100))
+    with pytest.raises(StorageError, match="again and again"):
+        steady(target, lambda: write(next(numbers)))
+    with pytest.raises(FileNotFoundError):
+        steady(tmp_path / "nothing", lambda: (tmp_path / "nothing" / "a").read_text())

@@ -18,12 +18,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
-from transfuse.core.errors import StorageError
+from transfuse.core.errors import StorageError, TransfuseError
 
 _ABANDONED_AFTER = 24 * 3600  # seconds; where there are no locks, a younger leftover may belong to a living writer
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux' renameat2
+_READINGS = 20  # times that a folder is read because another took its place meanwhile
 _OLD = "old"  # in a stray: what a writer had to set aside because folders could not change places
+
+
+Read = TypeVar("Read")
 
 
 @contextlib.contextmanager
@@ -73,6 +78,30 @@ def scratch(path: Path) -> Iterator[Path]:
     """A hidden folder beside `path` for as long as the block takes; what a killed process left goes at the next."""
     with explained(path), _workplace(Path(path).resolve()) as place:
         yield place
+
+
+def steady(folder: Path, read: Callable[[], Read]) -> Read:
+    """What `read` makes of a folder's files, read again when a writer put another folder in its place meanwhile."""
+    for _ in range(_READINGS):
+        before = _version(folder)
+        try:
+            found = read()
+        except (TransfuseError, OSError):
+            if before is None or before == _version(folder):
+                raise
+            continue
+        if before == _version(folder):
+            return found
+    raise StorageError(
+        f"'{folder}' is replaced again and again while it is read. Stop who writes it, or copy it first."
+    )
+
+
+def _version(folder: Path) -> tuple[int, int] | None:
+    with contextlib.suppress(OSError):
+        status = folder.stat()
+        return status.st_ino, status.st_ctime_ns
+    return None
 
 
 def sweep(path: Path) -> None:

@@ -64,6 +64,10 @@ def load(folder: str | Path, *, trust_code: bool = False) -> Model:
     `trust_code` is needed only for a network that was built by the user's own function.
     """
     folder = Path(folder)
+    return atomic.steady(folder, lambda: _loaded(folder, trust_code))
+
+
+def _loaded(folder: Path, trust_code: bool) -> Model:
     document = read_document(folder)
     _require_same(folder / TENSORS, document.get("digest"))
     tensors = read_tensors(folder / TENSORS)

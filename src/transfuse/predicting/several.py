@@ -55,6 +55,10 @@ def load(folder: str | Path, *, trust_code: bool = False) -> Model | dict[str, M
     `trust_code` is needed only for a network that was built by the user's own function.
     """
     folder = Path(folder)
+    return atomic.steady(folder, lambda: _loaded(folder, trust_code))
+
+
+def _loaded(folder: Path, trust_code: bool) -> Model | dict[str, Model]:
     if not (folder / TASKS).is_file():
         return single.load(folder, trust_code=trust_code)
     sums.require(folder, [TASKS], ModelError)
