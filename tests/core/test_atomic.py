@@ -353,4 +353,4 @@ def test_a_reader_of_several_files_never_mixes_two_states(tmp_path):
     with pytest.raises(StorageError, match="again and again"):
         steady(target, lambda: write(next(numbers)))
     with pytest.raises(FileNotFoundError):
-        steady(tmp_path / "nothing", lambda: (tmp_path / "nothing" / "a").read_text())
+        steady(tmp_path / "nothing", (tmp_path / "nothing" / "a").read_text)

@@ -67,3 +67,9 @@ def test_what_has_no_digest_is_not_taken_for_whole(tmp_path: Path) -> None:
     save_file({"a": torch.ones(1)}, tmp_path / "w.safetensors")
     with pytest.raises(WeightsError, match="its digest differs"):
         read_whole(tmp_path / "w.safetensors")
+
+
+def test_the_same_tensors_are_the_same_bytes(tmp_path: Path) -> None:
+    texts = {f"name{number}": "größe \u2603" for number in range(8)}
+    found = {write_tensors(tmp_path / str(n), {"a": torch.ones(3)}, texts).read_bytes() for n in range(5)}
+    assert len(found) == 1 and read_whole(tmp_path / "0")[1] == texts

@@ -92,9 +92,7 @@ def steady(folder: Path, read: Callable[[], Read]) -> Read:
             continue
         if before == _version(folder):
             return found
-    raise StorageError(
-        f"'{folder}' is replaced again and again while it is read. Stop who writes it, or copy it first."
-    )
+    raise StorageError(f"'{folder}' is replaced again and again while it is read. Stop its writer, or copy it.")
 
 
 def _version(folder: Path) -> tuple[int, int] | None:
@@ -165,10 +163,11 @@ def _workplace(path: Path) -> Iterator[Path]:
     _sweep(path)
     while True:
         place = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-        handle = os.open(place, os.O_RDONLY)
-        if _locked(handle, wait=True) is None or _is(place, handle):
+        handle = _opened(place)
+        if handle is not None and (_locked(handle, wait=True) is None or _is(place, handle)):
             break
-        os.close(handle)  # another writer swept it between its making and its lock
+        if handle is not None:
+            os.close(handle)  # another writer swept it between its making and its lock
     try:
         yield place
     finally:
@@ -187,6 +186,14 @@ def _locked(handle: int, *, wait: bool) -> bool | None:
     except (OSError, ImportError):
         return None
     return True
+
+
+def _opened(place: Path) -> int | None:
+    """The open folder; None when it is gone."""
+    try:
+        return os.open(place, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
 
 
 def _is(place: Path, handle: int) -> bool:

@@ -95,11 +95,18 @@ class _Sealed(JournalFileBackend):
         super().append_logs([sealed(log) for log in logs])
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any]]:
-        """Events from a number on. Raises `ValueError` for one that was changed."""
-        for number, log in enumerate(super().read_logs(log_number_from), log_number_from + 1):
-            if not is_sealed(log):
-                raise ValueError(f"event {number} was changed since it was written")
-            yield log
+        """Events from a number on. Raises `StorageError` for one that was changed."""
+        number = log_number_from
+        try:
+            for log in super().read_logs(log_number_from):
+                if not is_sealed(log):
+                    raise ValueError("it was changed since it was written")
+                yield log
+                number += 1
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StorageError(
+                f"'{self._file_path}' cannot be read after event {number} ({error}): move it away to search anew."
+            ) from error
 
 
 def _lock_path(folder: Path, name: str) -> str:

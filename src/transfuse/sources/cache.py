@@ -74,8 +74,10 @@ def opened(path: Path) -> tuple[np.ndarray, dict[str, Any]] | None:
     for _ in range(_READINGS):
         before = _version(path)
         with contextlib.suppress(OSError, ValueError, KeyError, EOFError):
-            description = _checked(path)
-            return np.load(path, mmap_mode="r", allow_pickle=False), description
+            found = np.load(path, mmap_mode="r", allow_pickle=False), _checked(path)
+            if before == _version(path):
+                return found
+            continue
         if before == _version(path):
             break
     return None

@@ -42,6 +42,19 @@ def _save(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]
         if refused is None:
             raise
         raise OSError(int(refused[1]), str(error), str(path)) from error
+    _put_in_order(path)
+
+
+def _put_in_order(path: Path) -> None:
+    """Sort the texts of a header, which safetensors writes in another order each time: same weights, same bytes."""
+    with path.open("r+b") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= length:
+            stream.seek(8)
+            stream.write(text.ljust(length))
 
 
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
