@@ -180,7 +180,8 @@ def run(
             os.kill(child, number)
     _, status = os.waitpid(child, 0)
     ended = time.monotonic()
-    return Ended(os.waitstatus_to_exitcode(status), ended - began, said.read_text(errors="replace"), ended - sent)
+    told = said.read_text(errors="replace") if said.exists() else ""
+    return Ended(os.waitstatus_to_exitcode(status), ended - began, told, ended - sent)
 
 
 def _child(work: Callable, inputs: Path, here: Path, cache: Path, said: Path, prepare: Callable[[], None]) -> None:

@@ -121,7 +121,7 @@ def read(kind: str, root: Path) -> list[float]:
         if found is None:
             raise FileNotFoundError("the entry is not there or broken")
         array, said = found
-        return [float(said["number"]), *(float(v) for v in (array[0, 0], array[-1, -1], array.mean()))]
+        return [float(said["number"]), *(float(v) for v in (array[0, 0], array.min(), array.max()))]
 
     def numbers() -> list[float]:
         sums.require(root / "folder", "abc", ModelError)

@@ -46,7 +46,7 @@ def writing_file(path: Path) -> Iterator[Path]:
             temporary.chmod(0o666 & ~_umask())  # a library that replaces the file may have closed it to others
             _sync(temporary)
             temporary.replace(path)
-            _sync(path.parent)
+            _settle(path)
 
 
 @contextlib.contextmanager
@@ -136,7 +136,7 @@ def _put(part: Path, path: Path) -> None:
         _sync(item)
     _sync(part)
     _replace_folder(part, path)
-    _sync(path.parent)
+    _settle(path)
 
 
 def _replace_folder(temporary: Path, path: Path) -> None:
@@ -212,6 +212,17 @@ def _exchanged(a: Path, b: Path) -> bool:
 @functools.cache
 def _renameat2() -> Callable[..., int] | None:
     return getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
+
+
+def _settle(path: Path) -> None:
+    """Make the new name last; it is in its place already, which an error here must not deny."""
+    try:
+        _sync(path.parent)
+    except OSError as error:
+        raise StorageError(
+            f"'{path}' is in its place, whole, but the disk did not confirm it ({error.strerror}). Look whether"
+            " the disk is failing, and write it again."
+        ) from error
 
 
 def _sync(path: Path) -> None:
