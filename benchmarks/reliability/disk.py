@@ -3,8 +3,8 @@
     python benchmarks/reliability/disk.py [--most 1000] [--only model,fusion]
 
 Five artefacts are each replaced while (1) the disk is full (a small tmpfs; where mounting is not allowed, a limit on
-the size of files), (2) the file system is read-only (or the folder, for a user who is not root), (3) every single call of
-write, fsync, rename, open or allocation in turn fails with EIO or ENOSPC, made to by `faults.c` (needs a C compiler).
+the size of files), (2) the file system is read-only (or the folder, for who is not root), (3) every single call of
+write, fsync, rename, open or allocation in turn fails with EIO or ENOSPC by `faults.c` (which needs a C compiler).
 `new`: the artefact took its place whole before a later call failed. `partial`: neither the old one nor the new one.
 """
 

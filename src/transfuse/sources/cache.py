@@ -62,7 +62,7 @@ def words_folder() -> Path:
     return default_folder() / "words"
 
 
-_READINGS = 5
+_READINGS = 20
 """Times that a file is read again because another process replaced it meanwhile."""
 
 
@@ -74,9 +74,10 @@ def opened(path: Path) -> tuple[np.ndarray, dict[str, Any]] | None:
     for _ in range(_READINGS):
         before = _version(path)
         with contextlib.suppress(OSError, ValueError, KeyError, EOFError):
-            found = np.load(path, mmap_mode="r", allow_pickle=False), _checked(path)
+            description = _checked(path)
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
             if before == _version(path):
-                return found
+                return array, description
             continue
         if before == _version(path):
             break
