@@ -13,6 +13,7 @@ from transfuse.core.nouns import Features, Model, Report, Source, Task
 __version__ = "0.1.0"
 
 _PUBLIC_VERBS = (
+    "backup",
     "check",
     "cleaned",
     "compare",
@@ -31,6 +32,7 @@ _PUBLIC_VERBS = (
     "predict",
     "rank",
     "reshape",
+    "restore",
     "save",
     "scan",
     "shrink",

@@ -97,5 +97,6 @@ def test_a_model_that_was_changed_is_refused(transfuse, here, model, photos, nam
     shutil.copytree(model, here / "m")
     document = json.loads((model / "model.json").read_text())
     (here / "m" / "model.json").write_text(json.dumps(changed(document, name)))
+    (here / "m" / "SHA256SUMS").unlink()
     ended = transfuse("predict", "m", photos / "cat" / "cat0.png")
     assert ended.code == 1 and ended.err.startswith("Error: ")

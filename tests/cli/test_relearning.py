@@ -51,7 +51,7 @@ def test_update_replaces_the_model_and_forget_brings_it_back(transfuse, here, ph
     assert document["model"] == "m" and document["rows"][0]["accuracy on the new"]["n"] == 12
     assert document["rows"][1]["learnt"] == document["rows"][0]["learnt"] + 12
     assert {path.name for path in probe.iterdir()} == {
-        "model.json", "model.safetensors", "learnt.safetensors", "README.md", "report.html", "report.json"
+        "model.json", "model.safetensors", "learnt.safetensors", "SHA256SUMS", "README.md", "report.html", "report.json"
     }  # fmt: skip
     ended = transfuse("forget", "m", new)
     assert ended.code == 0 and "Not forgotten" in ended.out and "repeat with:\n  transfuse forget m" in ended.out

@@ -1,4 +1,4 @@
-"""Ctrl-C and kill in the middle of a command, on processes of their own."""
+"""Ctrl-C, SIGTERM and kill in the middle of a command, on processes of their own."""
 
 import contextlib
 import os
@@ -80,21 +80,23 @@ def test_after_a_kill_the_same_command_goes_on_to_the_same_weights(start, here, 
     assert of_file(here / "m" / "model.safetensors") == first
 
 
-def test_ctrl_c_keeps_the_best_so_far_and_the_checkpoint(transfuse, start, here, photos, source, trained):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_keeps_the_best_so_far_and_the_checkpoint(number, start, here, photos, source, trained):
     child = start("transfer", source, photos, "--out", "m", *trained, "--steps", 100_000, "--validate-every", 5,
                   "--patience", 0)  # fmt: skip
     wait_until(child, lambda: checkpoint(here))
-    child.send_signal(signal.SIGINT)
-    assert child.wait(PATIENCE) == 0, (here / "err.txt").read_text()
+    child.send_signal(number)
+    assert child.wait(PATIENCE) == 128 + number, (here / "err.txt").read_text()
     assert load(here / "m").provenance.options["found"]["stopped_by"] == "interrupt"
     assert checkpoint(here) and "goes on from there" in (here / "err.txt").read_text()
 
 
-def test_ctrl_c_before_there_is_anything_ends_with_130_and_no_traceback(start, here, photos, source, trained):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_before_there_is_anything_ends_without_traceback(number, start, here, photos, source, trained):
     child = start("transfer", source, photos, "--out", "m", *trained, "--steps", 100_000, "--validate-every", 90_000)
     wait_until(child, lambda: "training" in (here / "err.txt").read_text())
-    child.send_signal(signal.SIGINT)
-    assert child.wait(PATIENCE) == 130
+    child.send_signal(number)
+    assert child.wait(PATIENCE) == 128 + number
     messages = (here / "err.txt").read_text()
     assert "Traceback" not in messages and messages.strip().endswith("takes up where it stopped.")
     assert not (here / "m").exists()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from transfuse.core.atomic import write_bytes, write_text, writing_file, writing_folder
+from transfuse.core.atomic import steady, sweep, sweep_all, write_bytes, write_text, writing_file, writing_folder
 from transfuse.core.errors import StorageError
 
 UNPRIVILEGED = 65534
@@ -127,6 +127,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
     assert len(hidden(tmp_path)) == 1
     write_text(path, "new")
     assert path.read_text() == "new"
+    assert names(tmp_path) == ["a.bin"]
 
 
 def test_a_killed_writer_leaves_the_old_folder(tmp_path):
@@ -138,17 +139,86 @@ def test_a_killed_writer_leaves_the_old_folder(tmp_path):
     assert (path / "a").read_text() == "old"
 
 
+@pytest.mark.parametrize("kind", ["writing_file", "writing_folder"])
 @pytest.mark.parametrize("name", ["model", "model[1]", "*"])
-def test_leftovers_of_a_day_ago_are_swept_and_young_ones_stay(tmp_path, name):
-    old, young, other = (tmp_path / f".{text}.part" for text in (f"{name}.old", f"{name}.young", "else.old"))
+def test_a_dead_writer_s_stray_goes_at_the_next_write_and_a_living_one_s_stays(tmp_path, name, kind):
+    path, other = tmp_path / name, tmp_path / "else"
+    code = f"with {kind}(path) as part:\n print('writing', flush=True)\n time.sleep(60)"
+    killed_while_writing(code, path)
+    killed_while_writing(code, other)
+    assert len(hidden(tmp_path)) == 2
+    with writing_folder(path) as living:
+        (stray,) = set(hidden(tmp_path)) - {living.parent.name}
+        assert stray.startswith(".else.")
+        with writing_folder(path) as another:
+            assert living.is_dir() and another.is_dir()
+    assert hidden(tmp_path) == [stray]
+    assert sweep_all(tmp_path) == 0
+    assert hidden(tmp_path) == []
+
+
+def test_sweeping_a_folder_of_its_own_says_what_became_free(tmp_path):
+    code = "with writing_file(path) as part:\n part.write_text('half')\n print('writing', flush=True)\n time.sleep(60)"
+    killed_while_writing(code, tmp_path / "a")
+    assert sweep_all(tmp_path) == len("half") and hidden(tmp_path) == []
+
+
+def test_what_a_library_leaves_beside_the_file_goes_with_it(tmp_path):
+    code = """
+with writing_file(path) as part:
+ (part.parent / 'of a library').touch()
+ print('writing', flush=True)
+ time.sleep(60)
+"""
+    killed_while_writing(code, tmp_path / "a")
+    sweep(tmp_path / "a")
+    assert names(tmp_path) == []
+
+
+def test_without_locks_strays_go_when_they_are_a_day_old(tmp_path, monkeypatch):
+    monkeypatch.setattr("transfuse.core.atomic._locked", lambda handle, *, wait: None)
+    old, young, other = (tmp_path / f".{text}.part" for text in ("model.old", "model.young", "else.old"))
     for leftover in (old, young, other):
         leftover.mkdir()
         (leftover / "x").touch()
     for leftover in (old, other):
         os.utime(leftover, (time.time() - 25 * 3600,) * 2)
-    with writing_folder(tmp_path / name):
+    with writing_folder(tmp_path / "model"):
         pass
     assert sorted(hidden(tmp_path)) == sorted([young.name, other.name])
+
+
+def test_a_file_without_a_lock_is_left_alone_until_it_is_a_day_old(tmp_path):
+    old, young = tmp_path / ".a.old.part", tmp_path / ".a.young.part"
+    for leftover in (old, young):
+        leftover.touch()
+    os.utime(old, (time.time() - 25 * 3600,) * 2)
+    write_text(tmp_path / "a", "x")
+    assert hidden(tmp_path) == [young.name]
+
+
+def test_a_folder_that_stepped_aside_comes_back_when_its_writer_died(tmp_path, monkeypatch):
+    monkeypatch.setattr("transfuse.core.atomic._renameat2", lambda: None)
+    path = tmp_path / "model"
+    with writing_folder(path) as temporary:
+        (temporary / "a").write_text("old")
+    code = """
+import transfuse.core.atomic as a
+a._renameat2 = lambda: None
+before = Path.rename
+def rename(self, target):
+ before(self, target)
+ if self == path:
+  print('writing', flush=True)
+  time.sleep(60)
+Path.rename = rename
+with writing_folder(path) as part:
+ pass
+"""
+    killed_while_writing(code, path)
+    assert not path.exists()
+    sweep(path)
+    assert (path / "a").read_text() == "old" and names(tmp_path) == ["model"]
 
 
 def test_a_full_disk_is_an_error_that_says_so_and_loses_nothing(tmp_path):
@@ -261,3 +331,26 @@ def test_two_writers_at_once_leave_one_whole_file(tmp_path):
         first.write_text("1" * 10)
         second.write_text("2" * 10)
     assert path.read_text() == "1" * 10
+
+
+def test_a_reader_of_several_files_never_mixes_two_states(tmp_path):
+    target = tmp_path / "model"
+
+    def write(number: int) -> None:
+        with writing_folder(target) as temporary:
+            for name in "ab":
+                (temporary / name).write_text(f"{number}")
+
+    def read() -> tuple[str, str]:
+        first = (target / "a").read_text()
+        if first == "0":
+            write(1)  # between the reader's first and second file
+        return first, (target / "b").read_text()
+
+    write(0)
+    assert steady(target, read) == ("1", "1")
+    numbers = iter(range(100))
+    with pytest.raises(StorageError, match="again and again"):
+        steady(target, lambda: write(next(numbers)))
+    with pytest.raises(FileNotFoundError):
+        steady(tmp_path / "nothing", (tmp_path / "nothing" / "a").read_text)

@@ -306,5 +306,6 @@ def test_models_of_other_classes_do_not_fuse(colours, tmp_path):
     paths = [colours("one", torch.eye(3)), colours("two", torch.eye(3))]
     document = json.loads((paths[1] / "model.json").read_text())
     (paths[1] / "model.json").write_text(json.dumps({**document, "classes": ["cat", "eel", "dog"]}))
+    (paths[1] / "SHA256SUMS").unlink()
     with pytest.raises(WeightsError, match="list of classes"):
         fuse(*paths, out=tmp_path / "out", trust_code=True)

@@ -10,6 +10,7 @@ import torch
 
 from transfuse.core.errors import ModelError, SourceError, StorageError, TransfuseError, UsageError
 from transfuse.core.nouns import Model, Report
+from transfuse.core.sums import SUMS
 from transfuse.predicting.folder import DOCUMENT, TENSORS, load, save
 from transfuse.predicting.predict import probabilities
 
@@ -30,7 +31,7 @@ def test_the_folder_holds_plain_files_only(model_of, tmp_path: Path):
     report = Report(title="t", columns=("a",), rows=({"a": 1},))
     save(replace(model_of(), report=report), tmp_path / "model")
     names = {path.name for path in (tmp_path / "model").iterdir()}
-    assert names == {DOCUMENT, TENSORS, "README.md", "report.html", "report.json"}
+    assert names == {DOCUMENT, TENSORS, SUMS, "README.md", "report.html", "report.json"}
     assert json.loads((tmp_path / "model" / DOCUMENT).read_text())["schema"] == 1
 
 
@@ -102,6 +103,9 @@ def test_no_folder_is_said(tmp_path: Path):
 def test_a_changed_document_is_an_error_in_words(model_of, tmp_path: Path, change: dict, words: str):
     path = save(model_of(), tmp_path / "model") / DOCUMENT
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ModelError, match="its digest differs"):
+        load(tmp_path / "model")
+    (tmp_path / "model" / SUMS).unlink()  # the user's own change
     with pytest.raises(TransfuseError, match=words):
         load(tmp_path / "model")
 
@@ -109,6 +113,7 @@ def test_a_changed_document_is_an_error_in_words(model_of, tmp_path: Path, chang
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "3"])
 def test_a_broken_document_is_an_error_in_words(model_of, tmp_path: Path, text: str):
     (save(model_of(), tmp_path / "model") / DOCUMENT).write_text(text)
+    (tmp_path / "model" / SUMS).unlink()
     with pytest.raises(ModelError, match="must be a saved Model's JSON"):
         load(tmp_path / "model")
 

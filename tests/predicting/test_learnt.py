@@ -9,6 +9,7 @@ import pytest
 
 from transfuse.core.errors import ModelError
 from transfuse.core.nouns import Model
+from transfuse.core.sums import SUMS
 from transfuse.predicting.folder import DOCUMENT, load, save
 from transfuse.predicting.learnt import LEARNT
 from transfuse.predicting.predict import probabilities
@@ -82,6 +83,7 @@ def test_broken_facts_are_an_error_in_words(probe: Model, tmp_path: Path):
     document = json.loads(path.read_text())
     del document["learnt"]["strength"]
     path.write_text(json.dumps(document))
+    path.with_name(SUMS).unlink()
     with pytest.raises(ModelError, match="does not describe a Model"):
         load(tmp_path / "model")
 
@@ -98,4 +100,5 @@ def test_a_model_saved_by_an_earlier_version_opens(probe: Model, tmp_path: Path)
     document = json.loads(path.read_text())
     del document["learnt"]
     path.write_text(json.dumps(document))
+    path.with_name(SUMS).unlink()
     assert load(tmp_path / "model").learnt is None

@@ -1,11 +1,12 @@
 """Streams side by side: every step shows a batch of each, and each stream as if it were alone."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transfuse.training.batches import Activations, Batches, ahead
+from transfuse.training.batches import Activations, Batches, coming
 from transfuse.training.streams import Streams
 
 
@@ -37,8 +38,9 @@ def test_every_piece_holds_some_of_each_stream():
     assert all(set(piece.tolist()) == {0, 1} for piece in batch.y.chunk(4))
 
 
-def test_batches_prepared_ahead_are_those_of_their_steps():
+@pytest.mark.parametrize("workers", [0, 1, 2, 5])
+def test_batches_prepared_ahead_are_those_of_their_steps(workers: int):
     streams = Streams(parts=(stream(7, 4, 0), stream(5, 4, 1000)))
-    shown = [batch.x for batch in ahead(streams, 2, 6)]
+    shown = [batch.x for batch in coming(streams, 2, 6, workers)]
     assert len(shown) == 4 and all(torch.equal(x, streams.at(step).x) for step, x in enumerate(shown, start=2))
-    assert list(ahead(streams, 3, 3)) == []
+    assert list(coming(streams, 3, 3, workers)) == []

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
-from transfuse.core.errors import StorageError
-from transfuse.weights.files import read_tensors, write_tensors
+from transfuse.core.errors import StorageError, WeightsError
+from transfuse.weights.files import is_whole, read_tensors, read_whole, write_tensors
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -19,7 +20,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     read = read_tensors(tmp_path / "sub" / "w.safetensors")
     assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
     with safe_open(tmp_path / "sub" / "w.safetensors", "pt") as file:
-        assert file.metadata() == {"source": "a test"}
+        assert file.metadata().keys() == {"source", "digest"}
+    again, texts = read_whole(tmp_path / "sub" / "w.safetensors")
+    assert again.keys() == read.keys() and texts == {"source": "a test"}
 
 
 def test_nothing_is_left_behind_when_writing_fails(tmp_path: Path) -> None:
@@ -43,3 +46,30 @@ write_tensors({str(path)!r}, {{"a": torch.zeros(100_000)}})
     assert "StorageError" in ended.stderr.splitlines()[-1]
     assert read_tensors(path)["a"].item() == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_every_bit_counts(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    tensors = {"a": torch.rand(3), "b": torch.rand(2, 2).bfloat16(), "none": torch.empty(0), "one": torch.tensor(True)}
+    whole = write_tensors(path, tensors, {"progress": '{"step": 4}'}).read_bytes()
+    assert is_whole(path)
+    for place in range(len(whole)):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        assert not is_whole(path), place
+    for length in (0, 7, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert not is_whole(path)
+
+
+def test_what_has_no_digest_is_not_taken_for_whole(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(1)}, tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match="its digest differs"):
+        read_whole(tmp_path / "w.safetensors")
+
+
+def test_the_same_tensors_are_the_same_bytes(tmp_path: Path) -> None:
+    texts = {f"name{number}": "größe \u2603" for number in range(8)}
+    found = {write_tensors(tmp_path / str(n), {"a": torch.ones(3)}, texts).read_bytes() for n in range(5)}
+    assert len(found) == 1 and read_whole(tmp_path / "0")[1] == texts

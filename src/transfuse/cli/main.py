@@ -1,7 +1,12 @@
 """The command line: a table of commands, each imported only when it is called."""
 
+import contextlib
 import importlib
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import click
@@ -19,7 +24,9 @@ COMMANDS = {
     "split": ("transfuse.cli.split:command", "A saved model parted into one for each group of classes."),
     "join": ("transfuse.cli.join:command", "Models for different classes into one."),
     "shrink": ("transfuse.cli.shrink:command", "A saved model in several smaller sizes, with proof and pictures."),
-    "verify": ("transfuse.cli.verify:command", "Whether a fused model and its parents are as they were."),
+    "verify": ("transfuse.cli.verify:command", "Whether a model, a fusion's parents or a report are as written."),
+    "backup": ("transfuse.cli.backup:command", "A verified copy of a model, a checkpoint or a run somewhere else."),
+    "restore": ("transfuse.cli.restore:command", "What was backed up, back again, every byte compared."),
     "update": ("transfuse.cli.update:command", "More examples into a saved probe, at once and exactly."),
     "forget": ("transfuse.cli.forget:command", "Examples out of a saved probe, as if it had never learnt them."),
     "evaluate": ("transfuse.cli.evaluate:command", "Measure a saved model on labelled examples."),
@@ -62,21 +69,52 @@ def transfuse() -> None:
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line; errors of the user's making are one message, never a traceback."""
+    """Run the command line; errors of the user's making are one message, never a traceback.
+
+    Ctrl-C and SIGTERM stop the work cleanly; the exit code is then 130 or 143, also when the best so far was kept.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
+    with _stoppable() as heard:
+        try:
+            result = transfuse.main(arguments, prog_name="transfuse", standalone_mode=False, obj=tuple(arguments))
+        except (click.exceptions.Abort, KeyboardInterrupt):
+            code = 128 + (heard or [signal.SIGINT])[0]
+            _end("Stopped. Nothing was left half-written; the same command takes up where it stopped.", code)
+        except click.exceptions.Exit as ending:
+            sys.exit(ending.exit_code)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except UsageError as error:
+            _end(f"Error: {error}", 2)
+        except TransfuseError as error:
+            _end(f"Error: {error}", 1)
+        if heard:
+            sys.exit(128 + heard[0])
+        return result
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[list[int]]:
+    """SIGTERM raises `KeyboardInterrupt` as Ctrl-C does; the signals that came, in their order."""
+    heard: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        ours = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+        # One that the parent ignores (a job in the background) or has a handler of its own for stays as it is.
+        before = {number: default for number, default in ours.items() if signal.getsignal(number) == default}
+    for number in before:
+        signal.signal(number, stop)
     try:
-        return transfuse.main(arguments, prog_name="transfuse", standalone_mode=False, obj=tuple(arguments))
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        _end("Stopped. Nothing was left half-written; the same command takes up where it stopped.", 130)
-    except click.exceptions.Exit as ending:
-        sys.exit(ending.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except UsageError as error:
-        _end(f"Error: {error}", 2)
-    except TransfuseError as error:
-        _end(f"Error: {error}", 1)
+        yield heard
+    finally:
+        for number, default in before.items():
+            signal.signal(number, default)
 
 
 def _end(message: str, code: int) -> None:

@@ -54,10 +54,10 @@ def command(
     import transfuse
     from transfuse.core.runs import Run
     from transfuse.reporting.progress import watching
+    from transfuse.weights.libraries import outdated
     from transfuse.weights.scanning.findings import worst
     from transfuse.weights.scanning.sarif import sarif
     from transfuse.weights.scanning.scan import scan
-    from transfuse.weights.versions import outdated
 
     with watching(quiet=quiet) as watch:
         found = scan(

@@ -1,4 +1,4 @@
-"""transfuse verify: is a fused model still what was written?"""
+"""transfuse verify: is a model or a report still what was written?"""
 
 import click
 
@@ -6,13 +6,16 @@ from transfuse.cli import shared
 
 
 @click.command("verify")
-@click.argument("folder", type=click.Path())
+@click.argument("path", type=click.Path())
 @shared.as_format
-def command(folder: str, form: str, quiet: bool) -> None:
-    """Recompute the digests of the fused model in FOLDER and of its parents; ends with 1 when any differs."""
+def command(path: str, form: str, quiet: bool) -> None:
+    """Recompute the digests of what lies at PATH: a saved model, a fused one and its parents, a report.
+
+    Ends with 1 when any differs.
+    """
     from transfuse.fusing.verify import verify
 
-    report = verify(folder)
+    report = verify(path)
     shared.show_report(report, form)
     if len(report.summary) > 1:
         click.get_current_context().exit(1)

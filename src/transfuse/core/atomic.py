@@ -1,7 +1,10 @@
 """The one way in which transfuse writes: beside the target, synced, then moved into place.
 
-A reader sees the old artefact or the new one, never a half. A killed writer leaves a hidden temporary
-name (`.NAME.RANDOM.part`) that no reader opens and that a later writer of the same name removes once it is a day old.
+A reader sees the old artefact or the new one, never a half. What is being written lies in a hidden folder
+(`.NAME.RANDOM.part`) that no reader opens, together with whatever a library leaves beside it. The writer holds the
+kernel's lock (`flock`) on that folder, which ends with the process however it ends. So the next writer of the name
+knows a dead writer's stray, which it removes at once, from a living one's, which it leaves alone; where a file system
+has no such locks (some network disks), a stray goes when it is a day old.
 """
 
 import contextlib
@@ -15,11 +18,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
-from transfuse.core.errors import StorageError
+from transfuse.core.errors import StorageError, TransfuseError
 
-_ABANDONED_AFTER = 24 * 3600  # seconds; a younger leftover may belong to a writer that is alive
+_ABANDONED_AFTER = 24 * 3600  # seconds; where there are no locks, a younger leftover may belong to a living writer
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux' renameat2
+_READINGS = 20  # times that a folder is read because another took its place meanwhile
+_OLD = "old"  # in a stray: what a writer had to set aside because folders could not change places
+
+
+Read = TypeVar("Read")
 
 
 @contextlib.contextmanager
@@ -30,19 +39,14 @@ def writing_file(path: Path) -> Iterator[Path]:
     """
     with explained(path):
         path = Path(path).resolve()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        temporary.chmod(0o666 & ~_umask())
-        try:
+        with _workplace(path) as place:
+            temporary = place / path.name
+            temporary.touch()
             yield temporary
+            temporary.chmod(0o666 & ~_umask())  # a library that replaces the file may have closed it to others
             _sync(temporary)
             temporary.replace(path)
-            _sync(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+            _settle(path)
 
 
 @contextlib.contextmanager
@@ -53,19 +57,11 @@ def writing_folder(path: Path) -> Iterator[Path]:
     """
     with explained(path):
         path = Path(path).resolve()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-        temporary.chmod(0o777 & ~_umask())
-        try:
+        with _workplace(path) as place:
+            temporary = place / path.name
+            temporary.mkdir()
             yield temporary
-            for item in sorted(temporary.rglob("*"), reverse=True):
-                _sync(item)
-            _sync(temporary)
-            _replace_folder(temporary, path)
-            _sync(path.parent)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            _put(temporary, path)
 
 
 def put_folder(part: Path, path: Path) -> None:
@@ -74,12 +70,46 @@ def put_folder(part: Path, path: Path) -> None:
     `part` must lie on the same disk. Raises `StorageError`.
     """
     with explained(path):
-        path = Path(path).resolve()
-        for item in sorted(part.rglob("*"), reverse=True):
-            _sync(item)
-        _sync(part)
-        _replace_folder(part, path)
-        _sync(path.parent)
+        _put(part, Path(path).resolve())
+
+
+@contextlib.contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """A hidden folder beside `path` for as long as the block takes; what a killed process left goes at the next."""
+    with explained(path), _workplace(Path(path).resolve()) as place:
+        yield place
+
+
+def steady(folder: Path, read: Callable[[], Read]) -> Read:
+    """What `read` makes of a folder's files, read again when a writer put another folder in its place meanwhile."""
+    for _ in range(_READINGS):
+        before = _version(folder)
+        try:
+            found = read()
+        except (TransfuseError, OSError):
+            if before is None or before == _version(folder):
+                raise
+            continue
+        if before == _version(folder):
+            return found
+    raise StorageError(f"'{folder}' is replaced again and again while it is read. Stop its writer, or copy it.")
+
+
+def _version(folder: Path) -> tuple[int, int] | None:
+    with contextlib.suppress(OSError):
+        status = folder.stat()
+        return status.st_ino, status.st_ctime_ns
+    return None
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed writers of `path` left beside it; for work that ends without writing `path` again."""
+    _sweep(Path(path).resolve())
+
+
+def sweep_all(folder: Path) -> int:
+    """Remove what killed writers of any name left in a folder that is transfuse's own; the bytes that became free."""
+    return sum(_removed(leftover) for leftover in Path(folder).glob(".*.part"))
 
 
 def require_writable(path: Path) -> None:
@@ -101,19 +131,76 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode(errors="backslashreplace"))
 
 
+def _put(part: Path, path: Path) -> None:
+    for item in sorted(part.rglob("*"), reverse=True):
+        _sync(item)
+    _sync(part)
+    _replace_folder(part, path)
+    _settle(path)
+
+
 def _replace_folder(temporary: Path, path: Path) -> None:
-    """Put the new folder in place. Where folders cannot change places at once, the old one steps aside first."""
+    """Put the new folder in place. Where folders cannot change places at once, the old one steps aside first.
+
+    A writer that is killed just then leaves no folder of that name; the next one finds the old one and puts it back.
+    """
     if not path.exists():
         temporary.rename(path)
     elif not _exchanged(temporary, path):
-        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-        path.rename(aside / "old")
-        try:
-            temporary.rename(path)
-        except BaseException:
-            (aside / "old").rename(path)
-            raise
-        shutil.rmtree(aside, ignore_errors=True)
+        with _workplace(path) as aside:
+            path.rename(aside / _OLD)
+            try:
+                temporary.rename(path)
+            except BaseException:
+                (aside / _OLD).rename(path)
+                raise
+
+
+@contextlib.contextmanager
+def _workplace(path: Path) -> Iterator[Path]:
+    """A hidden folder beside `path`, locked as long as its writer lives, and gone afterwards."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
+    while True:
+        place = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        handle = _opened(place)
+        if handle is not None and (_locked(handle, wait=True) is None or _is(place, handle)):
+            break
+        if handle is not None:
+            os.close(handle)  # another writer swept it between its making and its lock
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        os.close(handle)
+
+
+def _locked(handle: int, *, wait: bool) -> bool | None:
+    """Take the lock of an open folder, which ends when its holder does; False when it is held, None without locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except (OSError, ImportError):
+        return None
+    return True
+
+
+def _opened(place: Path) -> int | None:
+    """The open folder; None when it is gone."""
+    try:
+        return os.open(place, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+
+
+def _is(place: Path, handle: int) -> bool:
+    """Whether the path still is the folder that is open."""
+    with contextlib.suppress(OSError):
+        return os.path.samestat(place.stat(), os.fstat(handle))
+    return False
 
 
 def _exchanged(a: Path, b: Path) -> bool:
@@ -127,6 +214,17 @@ def _renameat2() -> Callable[..., int] | None:
     return getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
 
 
+def _settle(path: Path) -> None:
+    """Make the new name last; it is in its place already, which an error here must not deny."""
+    try:
+        _sync(path.parent)
+    except OSError as error:
+        raise StorageError(
+            f"'{path}' is in its place, whole, but the disk did not confirm it ({error.strerror}). Look whether"
+            " the disk is failing, and write it again."
+        ) from error
+
+
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -137,9 +235,31 @@ def _sync(path: Path) -> None:
 
 def _sweep(path: Path) -> None:
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        with contextlib.suppress(OSError):
-            if time.time() - leftover.stat().st_mtime > _ABANDONED_AFTER:
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        _removed(leftover, path)
+
+
+def _removed(leftover: Path, path: Path | None = None) -> int:
+    """Remove what a writer left unless it may be alive; what it had set aside of `path` is put back where none is."""
+    with contextlib.suppress(OSError):
+        size = sum(item.lstat().st_size for item in (leftover, *leftover.rglob("*")) if not item.is_dir())
+        old = time.time() - leftover.stat().st_mtime > _ABANDONED_AFTER
+        if not leftover.is_dir():  # as earlier versions wrote, without a lock
+            if not old:
+                return 0
+            leftover.unlink()
+            return size
+        handle = os.open(leftover, os.O_RDONLY)
+        try:
+            dead = _locked(handle, wait=False)
+            if not (old if dead is None else dead):
+                return 0
+            if path is not None and (leftover / _OLD).is_dir() and not path.exists():
+                (leftover / _OLD).rename(path)
+            shutil.rmtree(leftover)
+            return size
+        finally:
+            os.close(handle)
+    return 0
 
 
 def _umask() -> int:
@@ -157,6 +277,7 @@ def explained(path: Path) -> Iterator[None]:
         reasons = {
             errno.ENOSPC: "the disk is full; free some space or choose another folder",
             errno.EDQUOT: "the disk quota is used up; free some space or choose another folder",
+            errno.EIO: "the disk reported an error; look whether it is failing, or choose another folder",
             errno.EFBIG: "it is larger than a file may be there; choose another folder",
             errno.EACCES: "there is no permission to write there",
             errno.EROFS: "the file system is read-only",

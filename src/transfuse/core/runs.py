@@ -26,6 +26,8 @@ class Run:
     watch: Callable[[Event], None] = _silent
     device: str = "auto"
     """`auto`, `cpu` or `cuda`."""
+    workers: int = 1
+    """Threads that prepare the coming batches of a training; with 0 each is prepared when it is needed."""
 
     def remaining(self) -> float:
         """Seconds left; infinite without a deadline."""

@@ -23,6 +23,8 @@ VERBS = {
     "join": "transfuse.reshaping.heads:join",
     "fuse_features": "transfuse.fitting.fusing_features:fuse_features",
     "verify": "transfuse.fusing.verify:verify",
+    "backup": "transfuse.weights.backup:backup",
+    "restore": "transfuse.weights.backup:restore",
     "fit": "transfuse.fitting.fit:fit",
     "update": "transfuse.transferring.update:update",
     "forget": "transfuse.transferring.forget:forget",

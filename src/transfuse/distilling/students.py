@@ -30,7 +30,7 @@ from transfuse.tuning.outcome import HeadShape, Outcome
 from transfuse.tuning.starting import start
 from transfuse.tuning.targets import target_scale
 from transfuse.tuning.tune import Tuned, tune, workbench
-from transfuse.weights.files import read_metadata, read_tensors, write_tensors
+from transfuse.weights.files import read_whole, write_tensors
 
 _DONE = "finished.safetensors"
 
@@ -165,9 +165,9 @@ def resumed(student: nn.Module, identity: Mapping[str, Any], run: Run) -> dict[s
     path = run.checkpoints / _DONE if run.checkpoints else Path()
     if not run.checkpoints or not path.exists():
         return None
-    metadata = read_metadata(path)
+    tensors, metadata = read_whole(path)
     if metadata.get("fingerprint") != of_value(identity):
         return None
-    student.load_state_dict(read_tensors(path))
+    student.load_state_dict(tensors)
     found: dict[str, Any] = json.loads(metadata["found"])
     return found

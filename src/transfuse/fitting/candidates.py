@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from transfuse.core import atomic
 from transfuse.core.digests import of_value
+from transfuse.core.errors import ModelError, WeightsError
 from transfuse.core.nouns import Model, Source, Task
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
@@ -23,6 +24,7 @@ from transfuse.sources.texts.words import counts_words
 from transfuse.transferring.transfer import carried_out
 from transfuse.tuning.outcome import Outcome
 from transfuse.tuning.targets import scored
+from transfuse.weights.files import read_whole, write_tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +98,9 @@ def made(
     identity = of_value([source.digest, identity_of(source.preprocessing), task.digest, method, plain(options)])
     run = run.part(f"{method}-{identity[:12]}")
     kept = run.checkpoints / "made" if run.checkpoints else None
-    if kept and kept.exists():
-        model, curves, interrupted = load(kept, trust_code=True), _curves_of(kept), False  # the source was trusted then
-        out_of_fold_NC = _out_of_fold_of(kept)
+    found = _kept(kept) if kept else None
+    if found:
+        (model, curves, out_of_fold_NC), interrupted = found, False
     else:
         model, outcome = carried_out(source, task, method=method, name=name, run=run, options=options)
         curves, interrupted, out_of_fold_NC = outcome.curves, outcome.interrupted, outcome.out_of_fold_NC
@@ -148,25 +150,24 @@ def measured(
 
 
 def _keep(model: Model, outcome: Outcome, folder: Path) -> None:
-    atomic.write_text(_curves_file(folder), json.dumps(plain(outcome.curves)))
-    if outcome.out_of_fold_NC is not None:
-        with atomic.writing_file(_out_of_fold_file(folder)) as part, part.open("wb") as stream:
-            np.save(stream, outcome.out_of_fold_NC, allow_pickle=False)
+    held_NC = np.empty((0, 0)) if outcome.out_of_fold_NC is None else outcome.out_of_fold_NC
+    tensors = {"out_of_fold_NC": torch.from_numpy(np.ascontiguousarray(held_NC))}
+    write_tensors(_beside(folder), tensors, {"curves": json.dumps(plain(outcome.curves))})
     save(replace(model, report=None), folder)
 
 
-def _curves_of(folder: Path) -> tuple[Mapping[str, float], ...]:
-    return tuple(json.loads(_curves_file(folder).read_text()))
+def _kept(folder: Path) -> tuple[Model, tuple[Mapping[str, float], ...], np.ndarray | None] | None:
+    """Model, curves and out-of-fold answers of a candidate that a killed run finished; None when it is made again."""
+    if not folder.exists():
+        return None
+    try:
+        arrays, texts = read_whole(_beside(folder))
+        model = load(folder, trust_code=True)  # the source was trusted then
+    except (WeightsError, ModelError):  # the disk lost a bit of it
+        return None
+    held_NC = arrays["out_of_fold_NC"].numpy()
+    return model, tuple(json.loads(texts["curves"])), held_NC if held_NC.size else None
 
 
-def _out_of_fold_of(folder: Path) -> np.ndarray | None:
-    path = _out_of_fold_file(folder)
-    return np.load(path, allow_pickle=False) if path.exists() else None
-
-
-def _out_of_fold_file(folder: Path) -> Path:
-    return folder.with_name("out_of_fold.npy")
-
-
-def _curves_file(folder: Path) -> Path:
-    return folder.with_name("curves.json")
+def _beside(folder: Path) -> Path:
+    return folder.with_name("found.safetensors")

@@ -5,7 +5,6 @@ for longest; train the same network from scratch, to know what transfer bought; 
 simplest model within noise of the best; read the test split once. Every fork is recorded with the numbers that decided.
 """
 
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import transfuse
-from transfuse.core import tables
+from transfuse.core import atomic, tables
 from transfuse.core.durations import seconds
 from transfuse.core.errors import NotCached
 from transfuse.core.nouns import DataWarning, Model, Source, Step, Task
+from transfuse.core.places import cache_folder
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
 from transfuse.fitting import populations
@@ -106,9 +106,9 @@ def fit(
     found = told_apart(sound_sources.suited(s, task) for s in _found(sources, task.modality, trust_code, progress))
     wanted: dict[str, Any] = {"finetune": finetune, "baseline": baseline, "search": search}
     beside = {"source_data": source_data, "unlabelled": unlabelled}
-    with tempfile.TemporaryDirectory(prefix="transfuse-") as kept:
+    with atomic.scratch(cache_folder() / "scratch") as kept:
         try:
-            _tried(found, task, run, (options, frozen), progress, folder=Path(kept), **wanted, **beside)
+            _tried(found, task, run, (options, frozen), progress, folder=kept, **wanted, **beside)
         except KeyboardInterrupt:
             progress.interrupted = True
             if not progress.candidates:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from transfuse.core import sums
 from transfuse.core.documents import json_object
-from transfuse.core.errors import UsageError, WeightsError
+from transfuse.core.errors import ModelError, UsageError, WeightsError
 from transfuse.weights.gate import KERAS, open_tensors, recognise
 from transfuse.weights.headers import Entry, entry_of, read_header
 
@@ -83,6 +84,8 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
             entries[name] = entry
     _require_plain(path, entries)
     document = path / DOCUMENT
+    if document.is_file():
+        sums.require(path, [DOCUMENT], ModelError)
     known = json_object(document, WeightsError) if path.is_dir() and document.is_file() else None
     return Checkpoint(
         path=path, folder=path if path.is_dir() else None, files=files, entries=entries, document=known

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from transfuse.core import atomic, sums
 from transfuse.core.nouns import Report
 from transfuse.core.runs import Run
 from transfuse.fusing import record
@@ -56,6 +57,7 @@ def as_saved(
     saved = replace(model, report=report).save(work / "saved")
     if kept:
         record.write(saved, _with_result(written, saved))
+        atomic.write_bytes(saved / sums.SUMS, sums.of_part(saved))
     return report
 
 

@@ -1,7 +1,8 @@
 """A Model as a folder: tensors in safetensors, everything else in one JSON file, a card for people.
 
 Opening a folder runs no code from it: the network is rebuilt by our code from plain values. What a probe's head was
-made of lies in a file of its own, which may be deleted before the model is given away: it is personal data.
+made of lies in a file of its own, which may be deleted before the model is given away: it is personal data. The list
+of digests (`SHA256SUMS`) covers every file; what a model answers by is compared with it whenever it is opened.
 """
 
 import json
@@ -9,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transfuse.core import atomic, digests
+from transfuse.core import atomic, digests, sums
 from transfuse.core.errors import ModelError, TransfuseError
 from transfuse.core.nouns import Model
 from transfuse.core.provenance import plain, step_from
@@ -44,6 +45,7 @@ def save(model: Model, folder: str | Path) -> Path:
         if model.report is not None:
             model.report.save(part / REPORT)
             model.report.save(part / "report.json")
+        (part / sums.SUMS).write_bytes(sums.of_part(part))
     return folder
 
 
@@ -62,6 +64,10 @@ def load(folder: str | Path, *, trust_code: bool = False) -> Model:
     `trust_code` is needed only for a network that was built by the user's own function.
     """
     folder = Path(folder)
+    return atomic.steady(folder, lambda: _loaded(folder, trust_code))
+
+
+def _loaded(folder: Path, trust_code: bool) -> Model:
     document = read_document(folder)
     _require_same(folder / TENSORS, document.get("digest"))
     tensors = read_tensors(folder / TENSORS)
@@ -120,6 +126,7 @@ def read_document(folder: Path) -> dict[str, Any]:
         raise ModelError(f"'{folder}' holds a Model for each of several tasks. Name one: {', '.join(names)}.")
     if missing:
         raise ModelError(f"'{folder}' must be a saved Model's folder, but has no {' and no '.join(missing)}.")
+    sums.require(folder, [DOCUMENT], ModelError)
     try:
         document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
         schema = document["schema"]

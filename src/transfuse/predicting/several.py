@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from transfuse.core import atomic, digests
+from transfuse.core import atomic, digests, sums
 from transfuse.core.errors import ModelError
 from transfuse.core.nouns import Model
 from transfuse.predicting import folder as single
@@ -45,6 +45,7 @@ def save(model: Model | Mapping[str, Model], folder: str | Path) -> Path:
         if report is not None:
             report.save(part / REPORT)
             report.save(part / "report.json")
+        (part / sums.SUMS).write_bytes(sums.of_part(part))
     return folder
 
 
@@ -54,8 +55,13 @@ def load(folder: str | Path, *, trust_code: bool = False) -> Model | dict[str, M
     `trust_code` is needed only for a network that was built by the user's own function.
     """
     folder = Path(folder)
+    return atomic.steady(folder, lambda: _loaded(folder, trust_code))
+
+
+def _loaded(folder: Path, trust_code: bool) -> Model | dict[str, Model]:
     if not (folder / TASKS).is_file():
         return single.load(folder, trust_code=trust_code)
+    sums.require(folder, [TASKS], ModelError)
     entries = _read(folder / TASKS)
     models: dict[str, Model] = {}
     trunks: dict[int, nn.Module] = {}

@@ -1,10 +1,11 @@
 """The memory of a search: a journal in a folder, which `kill -9` at any moment leaves usable.
 
-Optuna's journal (one line of JSON an event, synced to the disk) with three repairs:
+Optuna's journal (one line of JSON an event, synced to the disk) with four repairs:
 - Locks are the kernel's (`flock`), which it releases when their holder dies. Optuna's own lock is a file: left behind
   by a killed process it holds up the next one for 30 seconds.
 - A line that was half written (a kill, a full disk) is cut off before anything is appended; Optuna would write behind
   it and never be able to read the journal again.
+- Each line carries its digest: a changed bit is noticed, not taken for a result.
 - Each trial is locked by who runs it. A trial that is neither finished nor locked was abandoned, so the next process
   takes it up under its own number. Optuna leaves it running for ever.
 
@@ -14,7 +15,7 @@ ever grows.
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from filelock import FileLock, Timeout
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from transfuse.core import atomic
+from transfuse.core.documents import is_sealed, sealed
 from transfuse.core.errors import StorageError
 
 _JOURNAL = "journal.jsonl"
@@ -78,11 +80,33 @@ def _storage(folder: Path) -> JournalStorage:
         _cut_half_line(path)
     try:
         # a FileLock has what the journal asks of a lock, acquire() and release(), but not the base class
-        return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))  # type: ignore[arg-type]
+        return JournalStorage(_Sealed(str(path), lock_obj=lock))  # type: ignore[arg-type]
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         raise StorageError(
             f"'{path}' must be the journal of a search, but cannot be read ({error}): move it away to search anew."
         ) from error
+
+
+class _Sealed(JournalFileBackend):
+    """Optuna's file of events, each with the digest of what it says."""
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Add events."""
+        super().append_logs([sealed(log) for log in logs])
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any]]:
+        """Events from a number on. Raises `StorageError` for one that was changed."""
+        number = log_number_from
+        try:
+            for log in super().read_logs(log_number_from):
+                if not is_sealed(log):
+                    raise ValueError("it was changed since it was written")
+                yield log
+                number += 1
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StorageError(
+                f"'{self._file_path}' cannot be read after event {number} ({error}): move it away to search anew."
+            ) from error
 
 
 def _lock_path(folder: Path, name: str) -> str:

@@ -1,8 +1,8 @@
 """The cache of features: one memory-mapped `.npy` for each distinct computation.
 
 A file is called after the digest of everything that its contents depend on. It ends in a footer that NumPy ignores:
-a description and the checksum of all bytes before it. So one file is one atomic unit: a killed writer leaves nothing
-under its name, two processes may write it at once, and a changed byte is noticed when it is opened.
+a description and the checksum of it and of all bytes before it. So one file is one atomic unit: a killed writer
+leaves nothing under its name, two processes may write it at once, and a changed byte is noticed when it is opened.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from transfuse.core import digests
-from transfuse.core.atomic import writing_file
+from transfuse.core.atomic import sweep_all, writing_file
 from transfuse.core.errors import StorageError
 from transfuse.core.places import cache_folder
 
@@ -58,7 +58,7 @@ def words_folder() -> Path:
     return cache_folder() / "words"
 
 
-_READINGS = 5
+_READINGS = 20
 """Times that a file is read again because another process replaced it meanwhile."""
 
 
@@ -71,7 +71,10 @@ def opened(path: Path) -> tuple[np.ndarray, dict[str, Any]] | None:
         before = _version(path)
         with contextlib.suppress(OSError, ValueError, KeyError, EOFError):
             description = _checked(path)
-            return np.load(path, mmap_mode="r", allow_pickle=False), description
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            if before == _version(path):
+                return array, description
+            continue
         if before == _version(path):
             break
     return None
@@ -90,6 +93,8 @@ def written(planned: Sequence[Planned], fill: Fill) -> list[tuple[np.ndarray, di
 
     The room is taken before the work begins. Raises `StorageError` when there is none; nothing is left behind then.
     """
+    for folder in {plan.path.parent for plan in planned}:
+        sweep_all(folder)
     with contextlib.ExitStack() as stack:
         temporary = [stack.enter_context(writing_file(plan.path)) for plan in planned]
         arrays = [_allocated(path, plan) for path, plan in zip(temporary, planned, strict=True)]
@@ -124,8 +129,8 @@ def size(folder: Path | None = None) -> int:
 def clear(folder: Path | None = None) -> int:
     """Remove every cached array and what killed writers left; the bytes that became free."""
     place = (folder or cache_folder()) / "features"
-    freed = 0
-    for path in [*place.glob("*.npy"), *place.glob(".*.part")]:
+    freed = sweep_all(place)
+    for path in place.glob("*.npy"):
         with contextlib.suppress(FileNotFoundError):
             freed += path.stat().st_size
             path.unlink()
@@ -141,8 +146,7 @@ def _allocated(path: Path, plan: Planned) -> np.memmap:
 
 
 def _seal(path: Path, description: Mapping[str, Any]) -> None:
-    length = path.stat().st_size
-    text = json.dumps({**description, "sha256": _sha256(path, length)}).encode()
+    text = json.dumps({**description, "sha256": _sha256(path, path.stat().st_size, description)}).encode()
     with path.open("ab") as stream:
         stream.write(text + len(text).to_bytes(8, "little") + _MAGIC)
 
@@ -155,7 +159,8 @@ def _checked(path: Path) -> dict[str, Any]:
     key = (str(path), status.st_ino, status.st_mtime_ns, status.st_size)
     if key not in _verified:
         description, length = _footer(path)
-        if _sha256(path, length) != description["sha256"]:
+        said = {name: value for name, value in description.items() if name != "sha256"}
+        if _sha256(path, length, said) != description["sha256"]:
             raise ValueError("the checksum is wrong")
         _verified[key] = description
     return _verified[key]
@@ -187,8 +192,8 @@ def _description(path: Path) -> Mapping[str, Any]:
         return {}
 
 
-def _sha256(path: Path, length: int) -> str:
-    total = hashlib.sha256()
+def _sha256(path: Path, length: int, description: Mapping[str, Any]) -> str:
+    total = hashlib.sha256(digests.of_value(description).encode())
     with path.open("rb") as stream:
         while length > 0:
             block = stream.read(min(_CHUNK, length))

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transfuse.core import digests, tables
+from transfuse.core import digests, sums, tables
 from transfuse.core.errors import ModelError, SourceError, UsageError
 from transfuse.core.nouns import AnyPreprocessing, Preprocessing, Source
 from transfuse.sources import builtin, functions, inputs
@@ -173,6 +173,7 @@ def _file(reference: str, rest: str, trust_code: bool, options: Mapping[str, Any
 def _folder(folder: Path, trust_code: bool, options: Mapping[str, Any]) -> Source:
     if not (folder / "model.json").is_file():
         raise _no_such(str(folder))
+    sums.require(folder, ["model.json"], ModelError)
     try:
         document = json.loads((folder / "model.json").read_text())
         builder, prepared = document["builder"], inputs.from_plain(document["preprocessing"], folder)

@@ -3,7 +3,6 @@
 Letters: N examples, B examples of a batch, H W height and width, K cached views.
 """
 
-import concurrent.futures
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transfuse.core.ahead import ahead
 from transfuse.core.nouns import AnyPreprocessing, Examples, Preprocessing, SoundPreprocessing
 from transfuse.core.randomness import key
 from transfuse.sources.images.preprocessing import normalise
@@ -208,17 +208,11 @@ class Batches:
         return order_N if lengths_N is None else _by_length(order_N, lengths_N, self.batch_size, random)
 
 
-def ahead(shown: Shown, start: int, stop: int) -> Iterator[Batch]:
-    """Batches of the steps start..stop-1, the next one prepared while the last one is used."""
-    if start >= stop:
-        return
-    with concurrent.futures.ThreadPoolExecutor(1, "batches") as pool:
-        coming = pool.submit(shown.at, start)
-        for step in range(start + 1, stop + 1):
-            batch = coming.result()
-            if step < stop:
-                coming = pool.submit(shown.at, step)
-            yield batch
+def coming(shown: Shown, start: int, stop: int, workers: int) -> Iterator[Batch]:
+    """Batches of the steps start..stop-1, the next ones prepared by threads while one is used."""
+    if workers == 0:
+        return map(shown.at, range(start, stop))
+    return ahead(shown.at, range(start, stop), workers=workers, waiting=workers)
 
 
 def lengths_of(inputs: Inputs) -> np.ndarray | None:

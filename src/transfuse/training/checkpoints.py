@@ -1,4 +1,7 @@
-"""Where a killed training run resumes: one safetensors file, replaced atomically, no pickle in it."""
+"""Where a killed training run resumes: one safetensors file, replaced atomically, no pickle in it.
+
+It is read back only when no bit of it has changed: work of hours is neither thrown away nor gone on with in silence.
+"""
 
 import json
 from collections.abc import Mapping
@@ -9,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transfuse.core import atomic
 from transfuse.training.averaging import Average
-from transfuse.weights.files import read_metadata, read_tensors, write_tensors
+from transfuse.weights.files import read_whole, write_tensors
 
 _NAME = "training.safetensors"
 
@@ -41,14 +45,16 @@ def save(folder: Path, state: State, fingerprint: str) -> None:
 
 
 def restore(folder: Path, state: State, fingerprint: str) -> bool:
-    """Fill `state` from the folder; False when there is nothing there that belongs to this run."""
+    """Fill `state` from the folder; False when there is nothing there that belongs to this run.
+
+    Raises `WeightsError` for a checkpoint that was changed.
+    """
     path = folder / _NAME
     if not path.exists():
         return False
-    metadata = read_metadata(path)
+    tensors, metadata = read_whole(path)
     if metadata.get("fingerprint") != fingerprint:
         return False
-    tensors = read_tensors(path)
     state.network.load_state_dict(_under("network.", tensors))
     state.best.update(_under("best.", tensors))
     if state.average is not None:
@@ -61,7 +67,8 @@ def restore(folder: Path, state: State, fingerprint: str) -> bool:
 
 
 def discard(folder: Path) -> None:
-    """Remove the checkpoint of a run that has ended."""
+    """Remove the checkpoint of a run that has ended, and what killed ones left of it."""
+    atomic.sweep(folder / _NAME)
     (folder / _NAME).unlink(missing_ok=True)
 
 

@@ -23,7 +23,7 @@ from transfuse.core.runs import Run
 from transfuse.sources.folding import folded
 from transfuse.training import checkpoints
 from transfuse.training.averaging import Average, copied
-from transfuse.training.batches import Batch, Shown, ahead
+from transfuse.training.batches import Batch, Shown, coming
 from transfuse.training.options import Fit
 from transfuse.training.precision import autocast
 from transfuse.training.schedules import rate_at
@@ -125,7 +125,7 @@ class _Loop:
         reason = "steps"
         try:
             with self._folded():
-                for batch in ahead(self.batches, self.progress["step"], self.fit.steps):
+                for batch in coming(self.batches, self.progress["step"], self.fit.steps, self.run.workers):
                     self._step(batch)
                     self.progress["seconds"] = before + time.monotonic() - started
                     if stop := self._after_step():

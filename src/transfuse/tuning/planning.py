@@ -11,6 +11,7 @@ from torch import nn
 
 from transfuse.core import atomic
 from transfuse.core.digests import of_value
+from transfuse.core.documents import sealed, sealed_object
 from transfuse.core.errors import BudgetError, UsageError
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
@@ -81,8 +82,8 @@ def planned(job: Job, fit: Fit, run: Run) -> Plan:
     path = run.checkpoints / "plan.json" if run.checkpoints else None
     fingerprint = of_value({"fit": plain(fit), "moves": plain(job.moves), **job.identity})
     if path and path.exists():
-        kept = json.loads(path.read_text())
-        if kept.pop("fingerprint") == fingerprint:
+        kept = sealed_object(path)
+        if kept["fingerprint"] == fingerprint:
             return Plan(
                 fit=replace(fit, rate=kept["rate"], steps=kept["steps"]), trials=kept["trials"], steps_wanted=fit.steps
             )
@@ -95,7 +96,7 @@ def planned(job: Job, fit: Fit, run: Run) -> Plan:
     steps = _affordable(fit.steps, seconds_a_step, run)
     if path:
         document = {"fingerprint": fingerprint, "rate": rate, "steps": steps, "trials": trials}
-        atomic.write_text(path, json.dumps(document))
+        atomic.write_text(path, json.dumps(sealed(document)))
     return Plan(fit=replace(fit, rate=rate, steps=steps), trials=tuple(trials), steps_wanted=fit.steps)
 
 

@@ -13,11 +13,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 from transfuse.core.errors import UnsafeFile, WeightsError
 from transfuse.core.tables import resolve
+from transfuse.weights.libraries import require_safe
 from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Finding, Refused, worst
 from transfuse.weights.scanning.inspecting import opened, recognised_and_judged
 from transfuse.weights.scanning.recognising import contradiction, recognised
-from transfuse.weights.versions import require_safe
 
 if TYPE_CHECKING:
     import torch

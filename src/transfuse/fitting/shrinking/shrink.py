@@ -4,7 +4,6 @@ A shape is tried by a short distillation and judged by its loss on the validatio
 at the end. Beside each size stands the same shape from random weights, taught as long: what keeping the weights bought.
 """
 
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,10 +12,12 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import transfuse
+from transfuse.core import atomic
 from transfuse.core.checking import require_kinds
 from transfuse.core.digests import of_value
 from transfuse.core.errors import BudgetError, TransfuseError, UsageError, WeightsError
 from transfuse.core.nouns import Model, Step, Task
+from transfuse.core.places import cache_folder
 from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
 from transfuse.core.tables import unknown
@@ -204,8 +205,8 @@ def _taught(ladder: _Ladder, cut: Model, fit: Fit, run: Run, scratch: bool = Fal
 @contextmanager
 def _as_folder(model: Model) -> Iterator[Path]:
     """The Model as a folder, and so a source, for as long as it is needed."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "shape"
+    with atomic.scratch(cache_folder() / "scratch") as temporary:
+        folder = temporary / "shape"
         model.save(folder)
         yield folder
 

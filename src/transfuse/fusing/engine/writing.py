@@ -10,6 +10,7 @@ import ctypes
 import functools
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -92,6 +93,7 @@ def _index(shards: Sequence[_Shard]) -> str:
 def _taken_up(journal: Journal, shards: Sequence[_Shard]) -> dict[str, Finished]:
     """What an earlier run finished and the unfinished files still hold; otherwise files are made anew."""
     noted = journal.finished()
+    _clear(shards[0].path.parent, {shard.path.name for shard in shards})  # of a result whose place this folder took
     if noted is not None and all(s.path.is_file() and s.path.stat().st_size == s.nbytes for s in shards):
         return {
             work.name: noted[work.name]
@@ -99,14 +101,21 @@ def _taken_up(journal: Journal, shards: Sequence[_Shard]) -> dict[str, Finished]
             for work in shard.works
             if work.name in noted and _digest_at(shard, work) == noted[work.name].digest
         }
-    for stale in shards[0].path.parent.iterdir():
-        stale.unlink()
+    _clear(shards[0].path.parent, set())
     for shard in shards:
         with shard.path.open("wb") as stream:
             stream.write(shard.header)
             stream.truncate(shard.nbytes)
     journal.begin()
     return {}
+
+
+def _clear(folder: Path, kept: set[str]) -> None:
+    for stale in folder.iterdir():
+        if stale.is_dir():
+            shutil.rmtree(stale)
+        elif stale.name not in kept:
+            stale.unlink()
 
 
 def _digest_at(shard: _Shard, work: Work) -> str:
@@ -159,9 +168,11 @@ def _written(
         try:
             with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
                 left = [pool.submit(one, shard, handle, work) for work in shard.works if work.name not in done]
-                finished_ones, waiting = wait(left, return_when=FIRST_EXCEPTION)
-                for future in waiting:
-                    future.cancel()
+                try:
+                    finished_ones, _ = wait(left, return_when=FIRST_EXCEPTION)
+                finally:  # also when the user stops it: what has not begun does not begin
+                    for future in left:
+                        future.cancel()
                 for future in finished_ones:
                     future.result()
         finally:

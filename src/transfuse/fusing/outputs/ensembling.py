@@ -17,7 +17,7 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
-from transfuse.core import atomic
+from transfuse.core import atomic, sums
 from transfuse.core.checking import require_kinds
 from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Examples, Model, Report, Section, Task
@@ -215,5 +215,6 @@ def _save(made: _Made, members: Members, folder: Path, *, recipe: Mapping[str, A
         if made.fused:
             parents = {path: digests_of(open_checkpoint(path).entries) for path in members.names}
             record.write(saved, record.of_file(recipe, saved / TENSORS, parents, "copied", "a member's"))
+            atomic.write_bytes(saved / sums.SUMS, sums.of_part(saved))
         atomic.put_folder(saved, folder.resolve())
         shutil.rmtree(work, ignore_errors=True)

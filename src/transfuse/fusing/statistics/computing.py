@@ -24,7 +24,7 @@ from transfuse.fusing.weights.methods import METHODS
 from transfuse.predicting.folder import DOCUMENT, load, read_document
 from transfuse.tasks.joining import drawn
 from transfuse.tasks.opening import open_task
-from transfuse.weights.files import write_tensors
+from transfuse.weights.files import is_whole, write_tensors
 
 EXAMPLES = 1024
 """Of the training split, drawn by its seed; all when there are fewer."""
@@ -56,7 +56,7 @@ def with_statistics(
 def _file(kind: str, path: str, task: Task, folder: Path, trust_code: bool, run: Run) -> Path:
     name = digests.of_value([kind, load_digest(Path(path)), task.digest, EXAMPLES, transfuse.__version__])
     file = folder / f"{kind}-{name[:24]}.safetensors"
-    if not file.is_file():
+    if not is_whole(file):
         model = load(path, trust_code=trust_code)
         split_of(task, "train", model)
         write_tensors(file, statistics_of(kind, model, task, run=run), {"format": "pt"})

@@ -20,8 +20,8 @@ from transfuse.core.errors import SourceError, UsageError, WeightsError
 from transfuse.core.nouns import Source
 from transfuse.sources.changes.blocks import Chain, Skipped
 from transfuse.weights import gate, matching
+from transfuse.weights.libraries import require_safe
 from transfuse.weights.matching import Match
-from transfuse.weights.versions import require_safe
 
 POOLINGS = ("mean", "cls", "last", "max")
 FINAL = "final"

@@ -17,7 +17,7 @@ from transfuse.core.errors import NotCached, SourceError, UsageError
 from transfuse.core.nouns import Source, TextPreprocessing
 from transfuse.sources.hub import offline_words, reachable
 from transfuse.sources.texts import networks
-from transfuse.weights.versions import require_safe
+from transfuse.weights.libraries import require_safe
 
 MOST = 512
 """Tokens that are read by default, at most: attention costs their square. More with `max_length`."""

@@ -10,7 +10,6 @@ Letters: B texts, T ids of terms, V known terms, D features, N training texts.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from transfuse.core import digests
-from transfuse.core.errors import DataError, SourceError, UnsafeFile, WeightsError
+from transfuse.core.errors import DataError, SourceError
 from transfuse.core.nouns import Source, Task, TextPreprocessing
 from transfuse.core.randomness import key
 from transfuse.sources.cache import words_folder
@@ -27,7 +26,7 @@ from transfuse.sources.inputs import PADDING
 from transfuse.sources.texts import ngrams
 from transfuse.sources.texts.inputs import tokens_of
 from transfuse.weights import matching
-from transfuse.weights.files import read_tensors, write_tensors
+from transfuse.weights.files import is_whole, read_tensors, write_tensors
 from transfuse.weights.matching import Match
 
 NAME = "words"
@@ -120,19 +119,11 @@ def suited(source: Source, task: Task) -> Source:
     train = task.splits["train"]
     digest = digests.of_many([source.digest, ngrams.DIGEST, _RULES, str(task.seed), *train.digests])
     path = words_folder() / f"{digest[:32]}.safetensors"
-    if not _sound(path):
+    if not is_whole(path):
         write_tensors(path, learnt(train.items, source.preprocessing, task.seed), {"format": "pt"})
     terms, features = read_tensors(path)["directions_VD"].shape
     builder = {"words": {"terms": terms, "features": features}}
     return replace(source, builder=builder, weights=str(path), digest=digest)
-
-
-def _sound(path: Path) -> bool:
-    """Whether what was learnt earlier can still be read; what a full disk or another program broke is learnt again."""
-    try:
-        return path.exists() and bool(read_tensors(path))
-    except (WeightsError, UnsafeFile):
-        return False
 
 
 def learnt(items: Any, preprocessing: Any, seed: int) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from transfuse.core.digests import of_value
 from transfuse.core.provenance import plain
-from transfuse.weights.files import read_metadata, read_tensors, write_tensors
+from transfuse.weights.files import read_whole, write_tensors
 
 _NAME = "finished.safetensors"
 
@@ -33,9 +33,9 @@ class Kept:
         """Fill the network with what was kept and give the facts; None when nothing of this work was."""
         if self.folder is None or not (self.folder / _NAME).exists():
             return None
-        metadata = read_metadata(self.folder / _NAME)
+        tensors, metadata = read_whole(self.folder / _NAME)
         if metadata["fingerprint"] != of_value(plain(self.identity)):
             return None
-        network.load_state_dict(read_tensors(self.folder / _NAME))
+        network.load_state_dict(tensors)
         facts: dict[str, Any] = json.loads(metadata["facts"])
         return facts

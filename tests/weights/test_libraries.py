@@ -5,12 +5,12 @@ import importlib.metadata
 import pytest
 
 from transfuse.core.errors import UnsafeLibrary
-from transfuse.weights import versions
+from transfuse.weights import libraries
 
 
 @pytest.fixture(autouse=True)
 def fresh() -> None:
-    versions._complaint.cache_clear()
+    libraries._complaint.cache_clear()
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, **found: str) -> None:
@@ -19,7 +19,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, **found: str) -> None:
             return found[name]
         raise importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(versions.importlib.metadata, "version", version)
+    monkeypatch.setattr(libraries.importlib.metadata, "version", version)
 
 
 @pytest.mark.parametrize(("found", "safe"), [
@@ -29,18 +29,18 @@ def installed(monkeypatch: pytest.MonkeyPatch, **found: str) -> None:
 def test_the_first_safe_version_and_later_ones_pass(monkeypatch: pytest.MonkeyPatch, found: str, safe: bool) -> None:
     installed(monkeypatch, torch=found)
     if safe:
-        versions.require_safe("torch")
+        libraries.require_safe("torch")
     else:
         with pytest.raises(UnsafeLibrary, match=rf"at least 2\.10 .* but is {found}.*pip install 'torch>=2\.10'"):
-            versions.require_safe("torch")
+            libraries.require_safe("torch")
 
 
 def test_what_is_not_installed_is_no_danger(monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, keras="3.12.0", onnx="1.21.0")
-    versions.require_safe("transformers")
-    assert list(versions.outdated()) == ["keras"]
-    assert "3.13.1" in versions.outdated()["keras"]
+    libraries.require_safe("transformers")
+    assert list(libraries.outdated()) == ["keras"]
+    assert "3.13.1" in libraries.outdated()["keras"]
 
 
 def test_what_is_installed_here_is_safe() -> None:
-    assert versions.outdated() == {}
+    assert libraries.outdated() == {}
