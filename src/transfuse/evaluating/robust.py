@@ -202,6 +202,7 @@ def _told(
         {"eps": spoken_eps(radius), quick: value} for radius, value in zip((0.0, *radii), measured, strict=True)
     ]
     main = radii.index(eps) + 1
+    lines[main]["chosen"] = True
     series = [{"name": quick, "points": [[r, m["value"]] for r, m in zip((0.0, *radii), measured, strict=True)]}]
     rows = [
         {"metric": "accuracy of those attacked", "value": measured[0]},
@@ -248,7 +249,7 @@ def _sentences(
     elif pgd["value"] - counts["value"] > BLIND:
         found.append(
             f"THE GRADIENT ATTACK WAS BLIND: {quick} leaves {100 * (pgd['value'] - counts['value']):.1f} points more"
-            " than AutoAttack does. The network's gradients do not show the way (masked gradients); PGD says nothing here."
+            " than AutoAttack does. The network's gradients do not show the way (masked gradients)."
         )
     return tuple(found)
 

@@ -2,8 +2,8 @@
 
 FGSM: Goodfellow et al., arXiv 1412.6572, with the random start and the step of 1.25 eps of Wong et al., "Fast is better
 than free", arXiv 2001.03994. PGD: Madry et al., arXiv 1706.06083, with steps of 2.5 eps / steps. Changed: the start is
-keyed by example, so no batch, worker or resumption changes it; the loss is taken in float64, whose gradient does not
-vanish for a network that is very sure. Points are put back into ball and box OUTSIDE the graph: a clamp inside it has
+keyed by example, so no batch, worker or resumption changes it; the loss is taken in float64 and of bounded margins, so
+that its gradient does not vanish for a network that is very sure. Points are put back into ball and box OUTSIDE the graph: a clamp inside it has
 no gradient at pixels of 0 and 1, of which pictures are full, and makes a network look far stronger than it is.
 Letters: B pictures, c channels, h w pixels, C classes.
 """
@@ -26,6 +26,7 @@ NORMS = ("linf", "l2")
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits_BC, targets) -> loss_B: what the attack makes as large as it can."""
 _TINY = 1e-12
+_SURE = 30.0  # margin above which float64 runs out of digits, too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +44,14 @@ class Ball:
 
 
 def cross_entropy(logits_BC: Tensor, y_B: Tensor) -> Tensor:
-    """In float64: in float32 its gradient is exactly 0 once a network is surer than one in ten million."""
-    return F.cross_entropy(logits_BC.double(), y_B, reduction="none")
+    """With a gradient however sure the network is: in float32 it is exactly 0 from a margin of 17 on.
+
+    In float64, and logits whose margin is above 30 are scaled down to it, which changes no answer.
+    """
+    logits_BC = logits_BC.double()
+    others_BC = logits_BC.detach().scatter(1, y_B[:, None], -torch.inf)
+    margin_B1 = logits_BC.detach().gather(1, y_B[:, None]) - others_BC.amax(1, keepdim=True)
+    return F.cross_entropy(logits_BC / (margin_B1 / _SURE).clamp_min(1), y_B, reduction="none")
 
 
 def pgd(

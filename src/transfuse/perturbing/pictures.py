@@ -36,7 +36,7 @@ def impulse_noise(x_hwc: np.ndarray, severity: int, random: Random) -> np.ndarra
 
 def gaussian_blur(x_hwc: np.ndarray, severity: int, random: Random) -> np.ndarray:
     """Out of focus."""
-    sigma = (0.006, 0.011, 0.016, 0.022, 0.03)[severity - 1] * min(x_hwc.shape[:2])
+    sigma = (0.01, 0.014, 0.018, 0.022, 0.03)[severity - 1] * min(x_hwc.shape[:2])
     return ndimage.gaussian_filter(x_hwc, (sigma, sigma, 0), mode="nearest")
 
 

@@ -63,7 +63,7 @@ def picture(pixels_hwc: np.ndarray, name: str, severity: int, own: int) -> np.nd
 def sound(wave_S: np.ndarray, name: str, severity: int, own: int) -> np.ndarray:
     """A sound's samples, float32 (S,) in -1..1, changed."""
     changed = resolve(PERTURBATIONS["sound"], name, "perturbation of sounds")
-    found_S = changed(wave_S, severity, np.random.default_rng(key(own, name)))
+    found_S = changed(wave_S, severity, np.random.default_rng(key(own, name))) if len(wave_S) else wave_S
     return found_S.clip(-1, 1).astype(np.float32)
 
 
