@@ -1,5 +1,6 @@
 """The contract of every kind of noise and damage: shape, range, keyed, more with each severity, something happens."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -76,7 +77,7 @@ def test_contract(modality: str, name: str):
                 assert one.shape == given(0).shape and one.dtype == given(0).dtype
                 assert np.isfinite(one).all() and np.abs(one.astype(float)).max() <= (255 if modality == "image" else 1)
         distances.append(np.mean([apart(given(seed), one) for seed, one in enumerate(found)]))
-    assert distances[0] > 0 and all(b >= a for a, b in zip(distances, distances[1:], strict=False)), distances
+    assert distances[0] > 0 and all(b >= a for a, b in itertools.pairwise(distances)), distances
 
 
 @pytest.mark.parametrize("name", ["Gaussian noise", "shot noise", "impulse noise", "motion blur", "elastic"])

@@ -21,7 +21,7 @@ from transfuse.core.tables import chosen, unknown
 from transfuse.evaluating.perturbed import under_perturbations
 from transfuse.measuring.intervals import interval
 from transfuse.perturbing import autoattack, pixels
-from transfuse.perturbing.attacks import Ball, withstood
+from transfuse.perturbing.attacks import Ball, cross_entropy, gradient, still, withstood
 
 STEPS = 20
 SHARES = (0.25, 0.5, 1.0, 2.0)
@@ -134,7 +134,14 @@ def _impossible(model: Model, examples: Examples) -> str:
         return f"attacks are on pixels, and this is a model of {model.modality}s; its own perturbations stand below."
     if model.kind != "single-label":
         return f"attacks are for classes that exclude each other, and this model is {model.kind}."
-    return "" if len(examples) else "there are no examples."
+    x_Bchw, y_B, _ = _batch(model, examples, 0, 0)
+    network = pixels.OnPixels(model.network, model.preprocessing)
+    try:
+        with still(network):
+            gradient(network, x_Bchw[:1], y_B[:1], cross_entropy)
+    except (UsageError, RuntimeError) as problem:  # torch's own, of a network that cannot be differentiated
+        return f"its network has no gradient to follow ({str(problem).splitlines()[0]})."
+    return ""
 
 
 def _under_pgd(

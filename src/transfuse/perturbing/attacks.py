@@ -3,8 +3,9 @@
 FGSM: Goodfellow et al., arXiv 1412.6572, with the random start and the step of 1.25 eps of Wong et al., "Fast is better
 than free", arXiv 2001.03994. PGD: Madry et al., arXiv 1706.06083, with steps of 2.5 eps / steps. Changed: the start is
 keyed by example, so no batch, worker or resumption changes it; the loss is taken in float64 and of bounded margins, so
-that its gradient does not vanish for a network that is very sure. Points are put back into ball and box OUTSIDE the graph: a clamp inside it has
-no gradient at pixels of 0 and 1, of which pictures are full, and makes a network look far stronger than it is.
+that its gradient does not vanish for a network that is very sure. Points are put back into ball and box OUTSIDE the
+graph: a clamp inside it has no gradient at pixels of 0 and 1, of which pictures are full, and makes a network look far
+stronger than it is.
 Letters: B pictures, c channels, h w pixels, C classes.
 """
 

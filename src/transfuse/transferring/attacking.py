@@ -17,7 +17,7 @@ from transfuse.core.randomness import key
 from transfuse.measuring.intervals import interval
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.perturbing import pixels
-from transfuse.perturbing.attacks import Ball, Loss, pgd, still
+from transfuse.perturbing.attacks import Ball, Loss, cross_entropy, pgd, still
 from transfuse.predicting.predict import activated
 from transfuse.training.batches import Batch
 from transfuse.training.loop import Objective
@@ -73,9 +73,14 @@ def on_attacked(bench: Workbench, threat: Threat) -> Objective:
     """The task's loss on attacked pictures."""
 
     def objective(network: nn.Module, batch: Batch) -> Tensor:
-        return bench.weighted(network(threat.attacked(network, batch, bench.loss, batch.y)), batch)
+        return bench.weighted(network(threat.attacked(network, batch, raised(bench), batch.y)), batch)
 
     return objective
+
+
+def raised(bench: Workbench) -> Loss:
+    """What attacks make large: of classes the cross-entropy that never goes blind, else the task's loss."""
+    return cross_entropy if bench.task.kind == "single-label" else bench.loss
 
 
 def trades(bench: Workbench, threat: Threat, beta: float) -> Objective:
@@ -83,18 +88,18 @@ def trades(bench: Workbench, threat: Threat, beta: float) -> Objective:
 
     def objective(network: nn.Module, batch: Batch) -> Tensor:
         with still(network):  # detached, not without gradients: autocast would keep weights that have none
-            sure_BC = F.log_softmax(network(batch.x).detach().float(), 1)
+            sure_BC = F.log_softmax(network(batch.x).detach().double(), 1)
         x_Bchw = threat.attacked(network, batch, _divergence, sure_BC)
         clean_BC, attacked_BC = network(batch.x), network(x_Bchw)
-        apart_B = _divergence(attacked_BC, F.log_softmax(clean_BC.float(), 1))
-        return bench.weighted(clean_BC, batch) + beta * (apart_B * batch.weights_B).mean()
+        apart_B = _divergence(attacked_BC, F.log_softmax(clean_BC.double(), 1))
+        return bench.weighted(clean_BC, batch) + beta * (apart_B.float() * batch.weights_B).mean()
 
     return objective
 
 
 def _divergence(logits_BC: Tensor, sure_BC: Tensor) -> Tensor:
-    """KL(clean ‖ attacked) of each picture, the clean ones by their log-probabilities."""
-    return F.kl_div(F.log_softmax(logits_BC.float(), 1), sure_BC, reduction="none", log_target=True).sum(1)
+    """KL(clean ‖ attacked) of each picture, the clean ones by their log-probabilities; float64 as `cross_entropy`."""
+    return F.kl_div(F.log_softmax(logits_BC.double(), 1), sure_BC, reduction="none", log_target=True).sum(1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from transfuse.sources.network import Network
 from transfuse.training.averaging import copied
 from transfuse.training.loop import Group, Moves
 from transfuse.training.options import Fit, default_steps
-from transfuse.transferring.attacking import Judge, Threat, on_attacked, trades
+from transfuse.transferring.attacking import Judge, Threat, on_attacked, raised, trades
 from transfuse.tuning.moving import BatchNorm, layerwise
 from transfuse.tuning.outcome import HeadShape, Outcome
 from transfuse.tuning.starting import require_pictures, start
@@ -67,7 +67,7 @@ def adversarial(
     begin = start(source, task, head=head, fit=fit, run=run)
     bench = workbench(task, source.preprocessing, fit, probe=begin.solved)
     targets = as_tensor(task.splits["valid"].targets, target_scale(task))
-    judge = Judge(validation=bench.validation, threat=threat, loss=bench.loss, targets=targets)
+    judge = Judge(validation=bench.validation, threat=threat, loss=raised(bench), targets=targets)
     objective = trades(bench, threat, beta) if attack == "trades" else on_attacked(bench, threat)
     moving = _moves(begin.network, moves, layer_decay, batch_norm)
     identity = {
