@@ -1,4 +1,4 @@
-"""evaluate with `robust`: figures under attack and noise, of every modality, and words where there is nothing to attack."""
+"""evaluate with `robust`: figures under attack and noise, of every modality; words where nothing can be attacked."""
 
 from dataclasses import replace
 from pathlib import Path

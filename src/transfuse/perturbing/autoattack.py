@@ -36,17 +36,32 @@ def withstood_all(network: nn.Module, x_Bchw: Tensor, y_B: Tensor, *, ball: Ball
             return network(x_Bchw).argmax(1) == y_B
     custom = ["apgd-ce", "fab-t", "square"] if classes < 4 else ["apgd-ce", "apgd-t", "fab-t", "square"]
     attack = made(
-        network, attacks=custom, version="custom", norm=_NORMS[ball.norm], eps=ball.eps, seed=seed, device=x_Bchw.device
-    )
+        _Contiguous(network), attacks=custom, version="custom", norm=_NORMS[ball.norm], eps=ball.eps, seed=seed,
+        device=x_Bchw.device,
+    )  # fmt: skip
     attack.logger = _silent()
     for part in (attack.apgd, attack.apgd_targeted):
         part.logger, part.n_restarts = attack.logger, 1  # as its version "standard" sets them
     attack.fab.n_restarts = 1
     attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = min(_TARGETS, classes - 1)
     with torch.random.fork_rng(), torch.inference_mode(False), torch.enable_grad(), still(network):
-        found_Bchw, _ = attack.run_standard_evaluation(x_Bchw, y_B, batch_size=len(x_Bchw))
+        found_Bchw, _ = attack.run_standard_evaluation(x_Bchw.contiguous(), y_B, batch_size=len(x_Bchw))
         with torch.no_grad():
             return network(found_Bchw).argmax(1) == y_B
+
+
+class _Contiguous(nn.Module):
+    """The network with gradients in the plain layout: the package views them flat, convolutions lay them otherwise."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x_Bchw: Tensor) -> Tensor:
+        if x_Bchw.requires_grad:
+            x_Bchw = x_Bchw.clone()
+            x_Bchw.register_hook(lambda slope_Bchw: slope_Bchw.contiguous())
+        return self.network(x_Bchw)
 
 
 def _silent() -> logging.Logger:
