@@ -23,12 +23,13 @@ from rich.table import Table
 
 import transfuse as tr
 from transfuse.cli.demo import digits
-from transfuse.core.nouns import Model, Report, Source, Task
+from transfuse.core.nouns import Model, Source, Task
 from transfuse.core.runs import Run
-from transfuse.evaluating.robust import STEPS
+from transfuse.evaluating.robust import STEPS, Robustness, sampled, under_attack
 from transfuse.reporting.values import cell
 from transfuse.transferring.transfer import carried_out
 
+_PGD = f"PGD-{STEPS}"
 WAYS: dict[str, dict[str, Any]] = {
     "standard": {"method": "finetune", "interpolate": False},
     "fgsm": {"method": "adversarial", "compare": False},
@@ -49,23 +50,27 @@ def trained(source: Source, task: Task, way: str, given: argparse.Namespace) -> 
     return model, time.process_time() - began
 
 
-def measured(model: Model, task: Task, given: argparse.Namespace) -> dict[str, Any]:
-    """Accuracy as it is, under attack and under noise; on fewer pictures AutoAttack with PGD beside it."""
-    quick = tr.evaluate(model, task, robust={"eps": given.eps, "examples": given.examples})
-    found = {line["eps"]: line[f"PGD-{STEPS}"] for line in _table(quick, "Accuracy under attack")}
-    row = {"clean": found.pop("0"), **{f"PGD-{STEPS} at {eps}": value for eps, value in found.items()}}
-    row["noise and damage"] = quick.rows[-1]["value"]
-    if given.autoattack:
-        wanted = {"eps": given.eps, "examples": given.autoattack, "attack": "autoattack"}
-        slow = tr.evaluate(model, task, robust=wanted)
-        line = next(line for line in _table(slow, "Accuracy under attack") if line.get("chosen"))
-        row |= {"same few: PGD": line[f"PGD-{STEPS}"], "same few: AutoAttack": line["AutoAttack"]}
-        row["PGD above AutoAttack"] = line[f"PGD-{STEPS}"]["value"] - line["AutoAttack"]["value"]
-    return row
+def attacked(model: Model, task: Task, given: argparse.Namespace) -> dict[str, Any]:
+    """Accuracy as it is and within several radii."""
+    found = _lines(model, task, Robustness(eps=given.eps, examples=given.examples))
+    return {("clean" if line["eps"] == "0" else f"{_PGD} at {line['eps']}"): line[_PGD] for line in found}
 
 
-def _table(report: Report, title: str) -> list[dict[str, Any]]:
-    return next(section.content["rows"] for section in report.sections if section.title == title)
+def by_autoattack(model: Model, task: Task, given: argparse.Namespace) -> dict[str, Any]:
+    """AutoAttack on fewer pictures, with PGD on the same ones."""
+    wanted = Robustness(eps=given.eps, examples=given.autoattack, attack="autoattack")
+    line = next(line for line in _lines(model, task, wanted) if line.get("chosen"))
+    return {
+        f"few: {_PGD}": line[_PGD],
+        "few: AutoAttack": line["AutoAttack"],
+        "PGD above AutoAttack": line[_PGD]["value"] - line["AutoAttack"]["value"],
+    }
+
+
+def _lines(model: Model, task: Task, wanted: Robustness) -> list[dict[str, Any]]:
+    examples = sampled(task.splits["test"], wanted.examples, 0)
+    part = under_attack(model, examples, wanted, seed=0, run=Run())
+    return list(part.sections[0].content["rows"])
 
 
 def show(rows: list[dict[str, Any]]) -> None:
@@ -93,12 +98,17 @@ def main() -> None:
     source, task = tr.source("builtin", size=given.size), digits(given.labels, 0)
     carried_out(source, task, method="probe", name="warm", run=Run(), options={})  # features are in the cache from now
     rows: list[dict[str, Any]] = []
+    models: list[Model] = []
     for way in given.ways:
         model, seconds = trained(source, task, way, given)
         first = rows[0]["seconds"] if rows else seconds
+        models.append(model)
         row = {"way": way, "seconds": seconds, "times the first": seconds / first}
-        rows.append({**row, **measured(model, task, given)})
+        rows.append({**row, **attacked(model, task, given)})
         print({name: cell(value, name) for name, value in rows[-1].items()}, flush=True)
+    for model, row in zip(models, rows if given.autoattack else (), strict=False):
+        row |= by_autoattack(model, task, given)
+        print({name: cell(value, name) for name, value in row.items()}, flush=True)
     show(rows)
     if given.out:
         given.out.write_text(json.dumps(rows))

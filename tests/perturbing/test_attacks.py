@@ -48,7 +48,7 @@ def test_the_worst_case_of_a_linear_model_is_found(norm: str, dual: int, steps: 
     found = pgd(network, x, y, ball=ball, keys_B=range(12), steps=steps)
     weight = network[1].weight[0] - network[1].weight[1]
     expected = margins(network, x, y) - 0.1 * weight.norm(dual)
-    tolerance = {1: 0.45, 7: 0.05, 20: 0.03}[steps] if norm == "l2" or steps == 1 else 1e-5
+    tolerance = {1: 0.2, 7: 0.01, 20: 0.001}[steps] if norm == "l2" or steps == 1 else 1e-5
     reached = margins(network, found, y)
     assert (reached >= expected - 1e-5).all()
     assert ((reached - expected) <= tolerance * 0.1 * weight.norm(dual)).all()
@@ -126,7 +126,7 @@ def test_a_start_is_each_examples_own():
         assert torch.equal(started(x[7:9], ball, keys[7:9]), together[7:9])
         assert not torch.equal(started(x, ball, keys[::-1]), together)
         offset = (together - x).flatten(1) / 0.1
-        size = offset.abs() if norm == "linf" else offset.norm(dim=1) ** COUNT
+        size = offset.abs() if norm == "linf" else offset.norm(dim=1)
         assert float(size.mean()) == pytest.approx(0.5, abs=0.05)  # uniform
 
 
