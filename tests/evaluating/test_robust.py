@@ -166,6 +166,19 @@ def test_other_kinds_of_tasks_have_noise_only():
     assert "average_precision under 11 perturbations" in values(report)
 
 
+def test_members_of_an_ensemble_are_attacked_together(photos: Path, tmp_path: Path):
+    """Each sees the one picture in its own size."""
+    task = tr.task(photos)
+    for size in (32, 24):
+        tr.transfer(tr.source("random:timm:test_resnet", size=size), task, method="probe").save(tmp_path / str(size))
+    tr.fuse(tmp_path / "32", tmp_path / "24", method="average", out=tmp_path / "both")
+    report = evaluate(tmp_path / "both", task, robust={"eps": 64 / 255})
+    table = content(report, "Accuracy under attack")
+    assert table[0]["PGD-20"]["value"] == values(report)["accuracy"]["value"] == 1.0
+    assert table[-1]["PGD-20"]["value"] < 0.5
+    assert "32 by 32" in next(one.note for one in report.sections if one.title == "Accuracy under attack")
+
+
 def test_texts_sounds_and_rows(tmp_path: Path):
     texts = tr.task(sentences(12))
     words = evaluate(tr.transfer("builtin:words", texts, method="probe"), texts, robust=True)

@@ -3,6 +3,7 @@
 Letters: N examples, B of a batch, C classes or target columns, S samples, h w pixels, c channels, K numbers of a row.
 """
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from transfuse.core.ahead import ahead
 from transfuse.core.nouns import (
     AnyPreprocessing,
     Examples,
@@ -165,12 +167,11 @@ def _views(preprocessing: AnyPreprocessing) -> tuple[AnyPreprocessing, ...]:
 
 
 def _answers(model: Model, network: torch.nn.Module, batch: Callable[[range], torch.Tensor], count: int) -> np.ndarray:
-    """What the model answers for batches that are made one after the other, (N, C)."""
+    """What the model answers for batches that are made ahead of it, (N, C)."""
     device = next(itertools.chain(model.network.parameters(), model.network.buffers())).device
-    with torch.inference_mode(), still(network):
-        found = [
-            network(batch(range(start, min(start + _BATCH, count))).to(device)).float().cpu().numpy()
-            for start in range(0, count, _BATCH)
-        ]
+    parts = (range(start, min(start + _BATCH, count)) for start in range(0, count, _BATCH))
+    made = ahead(batch, parts, workers=2, waiting=4)
+    with contextlib.closing(made), torch.inference_mode(), still(network):
+        found = [network(x.to(device)).float().cpu().numpy() for x in made]
     logits_NC = np.concatenate(found)
     return activated(logits_NC, model.kind, temperature=model.temperature, target_scale=model.target_scale)
