@@ -19,6 +19,7 @@ from transfuse.training.options import Fit
 from transfuse.transferring.attacking import Judge, Threat, on_attacked, raised, trades
 from transfuse.transferring.methods.adversarial import adversarial
 from transfuse.transferring.transfer import transfer
+from transfuse.tuning.outcome import HeadShape
 from transfuse.tuning.targets import as_tensor
 from transfuse.tuning.tune import workbench
 
@@ -140,6 +141,28 @@ def test_it_withstands_more_than_the_same_training_without_attack(small: Source,
     assert told["robust"]["n"] == 9 and told["robust"]["value"] > told["plain"]["robust"]["value"]
     text = " ".join(model.report.summary)
     assert "eps 0.12 (linf), n = 9" in text and "Robustness costs" in text
+
+
+def test_an_interrupted_comparison_keeps_what_was_learnt(small: Source, task: Task):
+    """And claims nothing about the plain method."""
+
+    def stop(event):
+        if event["stage"] == "training":
+            seen.append(event["done"])
+            if len(seen) == FIT.steps + 2:  # the second training has begun
+                raise KeyboardInterrupt
+
+    seen: list[int] = []
+    stopped = adversarial(small, task, fit=FIT, run=Run(watch=stop))
+    whole = adversarial(small, task, fit=FIT, compare=False)
+    assert "plain" not in stopped.facts["robustness"]
+    same = whole.network.state_dict()
+    assert all(torch.equal(tensor, same[name]) for name, tensor in stopped.network.state_dict().items())
+
+
+def test_a_head_that_has_no_closed_form_is_trained_to_compare(small: Source, task: Task):
+    outcome = adversarial(small, task, fit=replace(FIT, steps=60), moves="head", head=HeadShape(kind="mlp"))
+    assert outcome.facts["robustness"]["plain"]["clean"]["value"] > 0.6
 
 
 def test_bfloat16_learns_too(small: Source, task: Task):

@@ -10,7 +10,6 @@ ones; they are not interpolated with the source, which is not robust.
 Relations: `finetune` is this with eps 0; with `moves="head"` it is an adversarial linear probe (arXiv 2506.22602).
 """
 
-import contextlib
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -70,14 +69,9 @@ def adversarial(
     judge = Judge(validation=bench.validation, threat=threat, loss=raised(bench), targets=targets)
     objective = trades(bench, threat, beta) if attack == "trades" else on_attacked(bench, threat)
     moving = _moves(begin.network, moves, layer_decay, batch_norm)
-    identity = {
-        "source": source.digest,
-        "method": "adversarial",
-        "attack": attack,
-        "beta": beta,
-        "threat": plain(threat),
-    }
-    origin, share = copied(begin.network), _SHARE if compare and moves == "all" else 1.0
+    identity = {"source": source.digest, "method": "adversarial", "attack": attack, "beta": beta, **plain(threat)}
+    origin, trains = copied(begin.network), moves == "all" or begin.solved is None
+    share = _SHARE if compare and trains else 1.0
     result = tune(
         begin.network, replace(bench, judge=judge), moves=moving, fit=_seldom_validated(fit, len(bench.train_inputs)),
         run=run.part("attacked", share * run.remaining()), objective=objective, identity=identity,
@@ -86,9 +80,8 @@ def adversarial(
     if compare and result.trained.stopped_by != "interrupt":
         found = copied(begin.network)
         begin.network.load_state_dict(origin)
-        if moves == "all":
-            _train_plainly(begin.network, bench, moving, result, run.part("plain"))
-        told["plain"] = judge.measured(begin.network)
+        if not trains or _trained_plainly(begin.network, bench, moving, result, run.part("plain")):
+            told["plain"] = judge.measured(begin.network)
         begin.network.load_state_dict(found)
     return Outcome(
         network=begin.network,
@@ -128,7 +121,10 @@ def _seldom_validated(fit: Fit, examples: int) -> Fit:
     return replace(fit, validate_every=fit.validate_every or max(20, -(-steps // _VALIDATIONS)))
 
 
-def _train_plainly(network: Network, bench: Workbench, moves: Moves, like: Tuned, run: Run) -> None:
-    """As long and at the same rate without attack, chosen by clean validation; the start when there is no time left."""
-    with contextlib.suppress(BudgetError):
-        tune(network, bench, moves=moves, fit=like.fit, run=run, identity={"method": "adversarial, plain"})
+def _trained_plainly(network: Network, bench: Workbench, moves: Moves, like: Tuned, run: Run) -> bool:
+    """As long and at the same rate without attack; False when there is no time for it, or it was interrupted."""
+    try:
+        found = tune(network, bench, moves=moves, fit=like.fit, run=run, identity={"method": "adversarial, plain"})
+    except (BudgetError, KeyboardInterrupt):  # what was learnt under attack is kept
+        return False
+    return found.fit.steps == like.fit.steps and found.trained.stopped_by not in ("time", "interrupt")
