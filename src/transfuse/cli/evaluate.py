@@ -12,6 +12,11 @@ from transfuse.cli import shared
 @click.argument("data", type=click.Path())
 @click.option("--split", default="test", show_default=True, help="Split to read when DATA has several.")
 @click.option("--outside", type=click.Path(), help="Inputs that belong to no class: how well are they noticed?")
+@click.option("--robust", is_flag=True, help="Also under attack, and under noise and damage.")
+@click.option("--eps", type=float, help="Radius of attacks in pixels of 0..1. [default: 8/255 up to 64 pixels a side]")
+@click.option("--norm", type=click.Choice(["linf", "l2"]), help="What eps bounds: every pixel, or the picture.")
+@click.option("--attack", type=click.Choice(["pgd", "autoattack"]), help="pgd is quick, autoattack is what counts.")
+@click.option("--robust-examples", "attacked", type=int, help="At most so many are attacked. [default: 1000]")
 @click.option("--report", type=click.Path(), help="Write the report as .html or .json too.")
 @click.option("--seed", type=int, default=0, help="Of the bootstrap.")
 @click.option("--trust-code", is_flag=True, help="Open a model that was built by the user's own function.")
@@ -22,6 +27,11 @@ def command(
     data: str,
     split: str,
     outside: str | None,
+    robust: bool,
+    eps: float | None,
+    norm: str | None,
+    attack: str | None,
+    attacked: int | None,
     report: str | None,
     seed: int,
     trust_code: bool,
@@ -30,6 +40,7 @@ def command(
     **columns: Any,
 ) -> None:
     """Measure the saved MODEL on the labelled examples in DATA: every metric, with n and an interval."""
+    wanted = shared.given({"eps": eps, "norm": norm, "attack": attack, "examples": attacked})
     with shared.running(quiet=quiet) as run:
         from transfuse.evaluating.evaluate import evaluate
         from transfuse.reporting.files import require_suffix
@@ -41,6 +52,7 @@ def command(
             data,
             split=split,
             outside=outside,
+            robust=wanted or robust,
             seed=seed,
             trust_code=trust_code,
             run=run,

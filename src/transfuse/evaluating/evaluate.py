@@ -1,5 +1,6 @@
 """Model x Task -> Report."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import assess
 from transfuse.evaluating.labelled import labelled
 from transfuse.evaluating.out_of_scope import about_scope, reject_scores
+from transfuse.evaluating.robust import Part, asked, robustness
 from transfuse.evaluating.sections import detailed
 from transfuse.predicting.folder import load
 from transfuse.sources.inputs import expanded
@@ -25,28 +27,33 @@ def evaluate(
     run: Run = Run(),
     command: str = "",
     outside: Any = None,
+    robust: bool | Mapping[str, Any] = False,
     **options: Any,
 ) -> Report:
     """Measure a model on labelled examples: every metric of its kind, with n and a bootstrap interval.
 
     `data` is a Task (its `split` is read), or whatever a Task can be opened from; class folders are matched to the
     model's classes by name. `outside`: inputs that belong to no class (texts: a table, a `.txt` file or strings), to
-    measure how well they are noticed. `options` name columns of a table (`target`, `text_column`, `path_column`,
-    `group`, `weight`) or a `query`; the names are those that the model learnt from unless they are given. Raises
-    `DataError` for classes that the model does not know.
+    measure how well they are noticed. `robust`: also attack the inputs and let noise and damage come over them; a
+    mapping says `eps` (pixels of 0..1), `norm` (`linf`, `l2`), `attack` (`pgd`, `autoattack`) and how many `examples`.
+    `options` name columns of a table (`target`, `text_column`, `path_column`, `group`, `weight`) or a `query`; the
+    names are those that the model learnt from unless they are given. Raises `DataError` for classes that the model
+    does not know.
     """
+    wanted = asked(robust)
     model = model if isinstance(model, Model) else load(model, trust_code=trust_code)
     examples, warnings = labelled(model, data, split, options, run)
     assessment = assess(model, examples, run=run)
     more, summary = _scope(model, data, examples, outside, seed, run)
+    changed = robustness(model, examples, wanted, seed=seed, run=run) if wanted else Part()
     rows = [{"metric": name, "value": value} for name, value in assessment.all_measured(seed=seed).items()]
     provenance = Section(kind="provenance", title="How the model was made", content=plain(model.provenance))
     return Report(
         title=f"{model.name} on {len(examples)} examples",
         columns=("metric", "value"),
-        rows=tuple(rows),
-        summary=summary,
-        sections=(*more, *detailed(assessment), provenance),
+        rows=(*rows, *changed.rows),
+        summary=(*summary, *changed.summary),
+        sections=(*more, *changed.sections, *detailed(assessment), provenance),
         warnings=tuple(warnings),
         command=command,
     )

@@ -38,6 +38,8 @@ class Batch:
     """Positions in the training split."""
     view_B: Tensor
     """The pass in which each is shown: the view of it that `x` holds."""
+    done: float = 0.0
+    """0..1: share of the training that lies behind; the loop sets it."""
 
 
 class Shown(Protocol):

@@ -189,9 +189,10 @@ class _Loop:
         """This process's share of the batch, cut for accumulation."""
         cut = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
         device, count = self.accelerator.device, self.fit.accumulate
-        names = [entry.name for entry in fields(Batch)]
+        names = [entry.name for entry in fields(Batch) if entry.name != "done"]
         columns = [getattr(batch, name)[cut].to(device, non_blocking=True).chunk(count) for name in names]
-        return [Batch(**dict(zip(names, piece, strict=True))) for piece in zip(*columns, strict=True)]
+        done = self.progress["step"] / self.fit.steps
+        return [Batch(**dict(zip(names, piece, strict=True)), done=done) for piece in zip(*columns, strict=True)]
 
     def _after_step(self) -> str:
         """Validate and save when it is time to; the reason to stop, or an empty string."""

@@ -176,7 +176,31 @@ def _sentences(found: dict[str, Any]) -> list[str]:
             f"Learnt from {told['rows']} rows without their labels first: {told['loss']:.0%} of what knowing nothing of"
             f" a cell costs is left, {told['loss_before']:.0%} before."
         )
+    if "robustness" in found:
+        sentences += _robust(found["robustness"])
     if "interpolation" in found:
         alpha = found["interpolation"]["alpha"]
         sentences.append(f"Kept {alpha:.0%} of the way from the source to the trained weights.")
     return sentences
+
+
+def _robust(told: dict[str, Any]) -> list[str]:
+    """What robustness brought and cost, on the validation split."""
+    said = {name: f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})" for name, one in _flat(told).items()}
+    size = f"eps {told['eps']:.4g} ({told['norm']}), n = {told['robust']['n']}"
+    sentences = [
+        f"Trained on attacked pictures ({told['attack']}): on the validation split {said['robust']} under PGD-20 with"
+        f" {size}, {said['clean']} without attack; its best weights were chosen there, which flatters a little."
+    ]
+    if "plain" in told:
+        cost = told["plain"]["clean"]["value"] - told["clean"]["value"]
+        sentences.append(
+            f"The same without attacks in training: {said['plain robust']} under PGD-20, {said['plain clean']} without"
+            f" attack. Robustness costs {100 * cost:.1f} points of the clean figure."
+        )
+    return sentences
+
+
+def _flat(told: dict[str, Any]) -> dict[str, Any]:
+    own = {name: told[name] for name in ("clean", "robust")}
+    return own | {f"plain {name}": one for name, one in told.get("plain", {}).items()}

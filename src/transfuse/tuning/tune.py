@@ -14,7 +14,7 @@ from transfuse.core.nouns import AnyPreprocessing, Task
 from transfuse.core.runs import Run
 from transfuse.probing.calibrating import temperature
 from transfuse.training.batches import Batch, Batches, Inputs, inputs_of
-from transfuse.training.loop import Moves, Objective, Trained
+from transfuse.training.loop import Moves, Objective, Trained, Validate
 from transfuse.training.losses import Loss, chosen_loss, example_weights
 from transfuse.training.options import Fit, default_steps
 from transfuse.tuning.augmenting import chosen_augmentation
@@ -34,6 +34,8 @@ class Workbench:
     targets: Tensor
     augmentation: str
     """What is done to the examples, and why, in words."""
+    judge: Validate | None = None
+    """What decides instead of the clean validation split."""
 
     def batches(self, fit: Fit) -> Batches:
         """The training split in keyed order."""
@@ -122,7 +124,7 @@ def tune(
         batches=bench.batches(fit),
         objective=objective or bench.objective,
         moves=moves,
-        validate=bench.validation,
+        validate=bench.judge or bench.validation,
         identity={"task": bench.task.digest, **(identity or {})},
     )
     plan = planned(job, replace(fit, steps=fit.steps or default_steps(len(bench.train_inputs))), run)

@@ -10,6 +10,7 @@ METHODS = {
     "bss": "transfuse.transferring.methods.bss:bss",
     "delta": "transfuse.transferring.methods.delta:delta",
     "co_tuning": "transfuse.transferring.methods.co_tuning:co_tuning",
+    "adversarial": "transfuse.transferring.methods.adversarial:adversarial",
     "side": "transfuse.transferring.methods.side:side",
     "shared": "transfuse.transferring.methods.shared:shared",
     "initialise": "transfuse.transferring.methods.initialise:initialise",
