@@ -130,6 +130,14 @@ def require_harmless(judged: tuple[str, Sequence[Finding]], path: object) -> Non
         raise refusal(path, next(one for one in findings if one.verdict == verdict))
 
 
+def require_accepted(path: Path) -> None:
+    """Raise `UnsafeFile` or `WeightsError` for a file, of weights or of settings, that a scan does not accept."""
+    with opened_file(path) as stream:
+        _, findings = recognised_and_judged(_content(stream, path))
+    if findings:
+        raise refusal(path, findings[0])
+
+
 def refusal(path: object, finding: Finding) -> WeightsError:
     """The error that says what a scan found."""
     place = f" ({finding.where})" if finding.where else ""

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from transfuse.core.errors import UnsafeFile, WeightsError
-from transfuse.weights.reading.pickles import _Restricted, load_plain
+from transfuse.weights.reading.pickles import _Restricted, load_plain, read_pickle
 
 
 class Payload:
@@ -42,3 +43,11 @@ def test_code_is_refused_by_the_scan_and_by_the_unpickler(tmp_path):
 def test_broken_bytes_are_one_family_of_errors(data):
     with pytest.raises(WeightsError):
         load_plain(io.BytesIO(data))
+
+
+def test_arrays_come_by_their_path(tmp_path: Path) -> None:
+    value = {"layers": [{"w": np.arange(6.0).reshape(2, 3)}, {"w": np.float32(2)}], "names": ["a"], "epoch": 3}
+    found = read_pickle(io.BytesIO(pickle.dumps(value)), tmp_path / "w.pkl")
+    assert list(found) == ["layers.0.w", "layers.1.w"]
+    assert torch.equal(found["layers.0.w"], torch.arange(6.0, dtype=torch.float64).reshape(2, 3))
+    assert read_pickle(io.BytesIO(pickle.dumps(np.ones(2))), tmp_path / "bias.pkl").keys() == {"bias"}

@@ -17,6 +17,7 @@ from transfuse.core.errors import NotCached, SourceError, UsageError
 from transfuse.core.nouns import Source, TextPreprocessing
 from transfuse.sources.hub import offline_words, reachable
 from transfuse.sources.texts import networks
+from transfuse.weights import gate
 from transfuse.weights.libraries import require_safe
 
 MOST = 512
@@ -143,6 +144,8 @@ def _tokenizer(folder: Path) -> Path:
     if path.is_file():
         return path
     require_safe("transformers")
+    for settings in sorted(folder.glob("*token*.json")):  # which may name files outside the folder, or code
+        gate.require_accepted(settings)
     from transformers import AutoTokenizer
 
     from transfuse.core import atomic
