@@ -1,7 +1,7 @@
 """MessagePack, as Flax saves weights: tables, texts and arrays, each of which must end within the file.
 
-Format: https://github.com/msgpack/msgpack/blob/master/spec.md. Flax knows three kinds of its own (arrays,
-complex numbers, scalars of NumPy), none of which runs anything; a kind that it does not know is refused.
+Format: https://github.com/msgpack/msgpack/blob/master/spec.md. Flax knows three kinds of its own (arrays, complex
+numbers, scalars of NumPy), none of which runs anything; a kind that it does not know is refused.
 """
 
 import struct
