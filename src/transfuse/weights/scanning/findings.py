@@ -1,7 +1,7 @@
 """What a scan says: findings with a reason in plain words, and the verdict that they add up to."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Verdict = Literal["accept", "ask", "reject"]
@@ -57,6 +57,12 @@ def judgement_of(document: Mapping[str, Any]) -> Judgement:
 def worst(findings: Iterable[Finding]) -> Verdict:
     """The gravest verdict among findings."""
     return max((finding.verdict for finding in findings), key=_ORDER.index, default="accept")
+
+
+def located(found: Iterable[Finding], name: str) -> Iterator[Finding]:
+    """Findings of a member, with the member's name before their place."""
+    for finding in found:
+        yield replace(finding, where=f"{name}: {finding.where}" if finding.where else name)
 
 
 class Refused(Exception):

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.documents import parsed
-from transfuse.weights.scanning.findings import Finding
+from transfuse.weights.scanning.findings import Finding, located
 from transfuse.weights.scanning.inspecting import inspect
 from transfuse.weights.scanning.keras_configs import keras_config
-from transfuse.weights.scanning.zips import judged_inside, unpacked_members
+from transfuse.weights.scanning.zips import unpacked_members
 
 
 def keras(content: Content) -> Iterator[Finding]:
@@ -15,6 +15,6 @@ def keras(content: Content) -> Iterator[Finding]:
     for member in unpacked_members(content):
         name = member.name.rpartition("!")[2]
         if name == "config.json":
-            yield from judged_inside(keras_config(parsed(member.read(0, member.size))), name)
+            yield from located(keras_config(parsed(member.read(0, member.size))), name)
         else:
-            yield from judged_inside(inspect(member), name)
+            yield from located(inspect(member), name)

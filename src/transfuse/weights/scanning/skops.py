@@ -11,10 +11,10 @@ from typing import Any
 
 from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.documents import parsed
-from transfuse.weights.scanning.findings import Finding, refused
+from transfuse.weights.scanning.findings import Finding, located, refused
 from transfuse.weights.scanning.inspecting import inspect
 from transfuse.weights.scanning.words import names
-from transfuse.weights.scanning.zips import judged_inside, unpacked_members
+from transfuse.weights.scanning.zips import unpacked_members
 
 _DEPTH = 300
 _CONTAINERS: Mapping[str, frozenset[str]] = {
@@ -65,7 +65,7 @@ def skops(content: Content) -> Iterator[Finding]:
         if name == "schema.json":
             yield from _tree(parsed(member.read(0, member.size)))
         else:
-            yield from judged_inside(inspect(member), name)
+            yield from located(inspect(member), name)
 
 
 def _tree(document: Any) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from transfuse.weights.scanning import inspecting
 from transfuse.weights.scanning.contents import Content
-from transfuse.weights.scanning.findings import Finding, refused
+from transfuse.weights.scanning.findings import Finding, located, refused
 from transfuse.weights.scanning.torch_tar import MEMBERS, torch_tar
 from transfuse.weights.scanning.zips import check_name, window
 
@@ -22,7 +22,7 @@ def tar(content: Content) -> Iterator[Finding]:
         yield from torch_tar(windows)
         windows = {name: inner for name, inner in windows.items() if name not in MEMBERS}
     for inner in windows.values():
-        yield from inspecting.inspect(inner)
+        yield from located(inspecting.inspect(inner), name)
 
 
 def _window(content: Content, name: str, start: int, size: int) -> Content:

@@ -10,13 +10,12 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import IO
 
 from transfuse.weights.scanning import inspecting
 from transfuse.weights.scanning.contents import Content, unpacked
-from transfuse.weights.scanning.findings import Finding, refused
+from transfuse.weights.scanning.findings import Finding, located, refused
 from transfuse.weights.scanning.zip_layout import BZIPPED, DEFLATED, STORED, Member, checksum_of, members
 
 _PIECE = 2**16
@@ -60,7 +59,7 @@ def zip_archive(content: Content) -> Iterator[Finding]:
     for member in checked_members(content):
         with opened(content, member) as inner:
             if member.size:
-                yield from inspecting.inspect(inner)
+                yield from located(inspecting.inspect(inner), member.name)
 
 
 def unpacked_members(content: Content) -> Iterator[Content]:
@@ -69,12 +68,6 @@ def unpacked_members(content: Content) -> Iterator[Content]:
         with opened(content, member) as inner:
             if not member.folder:
                 yield inner
-
-
-def judged_inside(found: Iterator[Finding], name: str) -> Iterator[Finding]:
-    """Findings of a member, with the member's name before their place."""
-    for finding in found:
-        yield replace(finding, where=f"{name}: {finding.where}" if finding.where else name)
 
 
 def checked_members(content: Content) -> list[Member]:
