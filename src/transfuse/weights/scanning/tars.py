@@ -21,7 +21,7 @@ def tar(content: Content) -> Iterator[Finding]:
     if set(windows) >= MEMBERS:
         yield from torch_tar(windows)
         windows = {name: inner for name, inner in windows.items() if name not in MEMBERS}
-    for inner in windows.values():
+    for name, inner in windows.items():
         yield from located(inspecting.inspect(inner), name)
 
 
