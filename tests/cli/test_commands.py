@@ -141,7 +141,7 @@ def test_a_picture_that_cannot_be_read_is_named_and_the_others_are_answered(tran
     (here / "broken.png").write_bytes(b"no picture")
     ended = transfuse("predict", model, "broken.png", photos / "cat" / "cat1.png", "--format", "json")
     first, second = strict(ended.out)
-    assert ended.code == 1 and "broken.png" in first["error"] and second["class"] == "cat"
+    assert ended.code == 1 and "broken.png" in first["reason"] and second["class"] == "cat"
     assert transfuse("predict", model, "broken.png").code == 1
 
 

@@ -78,7 +78,7 @@ def decode_to(item: Item, preprocessing: Preprocessing) -> np.ndarray:
 
 def opened(item: Item, channels: int = 3, least: int | None = None) -> Image.Image:
     """The picture in mode L or RGB. With `least`, JPEG files may come reduced, no side below `least` pixels."""
-    with _explained(described(item)):
+    with explained(described(item)):
         return _composited(_upright(_image(item, least)), "L" if channels == 1 else "RGB")
 
 
@@ -87,7 +87,7 @@ def examined(data: bytes, whole: int, least: int) -> tuple[Image.Image, bool, tu
 
     Above `whole` pixels, JPEG files come reduced, no side below `least` pixels.
     """
-    with _explained("the picture"), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with explained("the picture"), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         large = image.width * image.height > whole
         animated = image.format not in _JPEG and getattr(image, "n_frames", 1) > 1
         picture = _upright(_loaded(image, least if large else None))
@@ -148,7 +148,8 @@ def _loaded(image: Image.Image, least: int | None) -> Image.Image:
 
 
 @contextlib.contextmanager
-def _explained(name: str) -> Iterator[None]:
+def explained(name: str) -> Iterator[None]:
+    """Whatever Pillow raises becomes a `DataError` that names the picture."""
     try:
         yield
     except Exception as problem:  # Pillow raises errors of many kinds for broken files
@@ -197,6 +198,14 @@ def to_bytes(pixels: np.ndarray, white: float) -> np.ndarray:
     if pixels.dtype == np.uint8 and white == 255.0:
         return pixels
     return np.clip(pixels * np.float32(255.0 / white) + np.float32(0.5), 0, 255).astype(np.uint8)
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height once the picture is turned as its EXIF data say; of a header, whose pixels stay untouched."""
+    if image.format == "PNG" and "exif" not in image.info:  # Pillow would decode all pixels to look behind them
+        return image.size
+    turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    return (image.height, image.width) if turned else image.size
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -258,4 +267,6 @@ def _reason(problem: Exception) -> str:
         return "there is no such file"
     if isinstance(problem, UnidentifiedImageError):
         return "it is not a picture, or of a kind that is not known"
+    if isinstance(problem, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return "it has so many pixels that it is taken for a decompression bomb"
     return str(problem).rstrip(".") or type(problem).__name__

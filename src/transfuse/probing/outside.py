@@ -1,0 +1,141 @@
+"""Scores that tell inputs from outside of what was learnt, from what a model can carry with it; arrays in, arrays out.
+
+- `energy`: -log sum exp of the logits (Liu et al., arXiv 2010.03759). Several labels: the sum over labels of
+  -log(1 + exp) (JointEnergy, Wang et al., arXiv 2111.14506).
+- `probability`: 1 - the largest probability (Hendrycks and Gimpel, arXiv 1610.02136).
+- `mahalanobis`: squared distance to the nearest class mean under one covariance (Lee et al., arXiv 1807.03888). Means
+  and covariance come from the sums that a probe's head was solved from: no second pass. We shrink the covariance by
+  OAS (Chen et al., arXiv 0907.4698), which needs nothing else; Ledoit and Wolf's needs fourth powers of the rows.
+- `relative`: that minus the distance to the mean of all under the covariance of all (Ren et al., arXiv 2106.09022).
+- `neighbours`: distance to the k-th nearest training example, features at length 1 (Sun et al., arXiv 2204.06507), of
+  a random part of the training examples. These are personal data where the examples are.
+
+All are larger for what lies further outside. Letters: N inputs, M known examples, C classes, D features, K neighbours.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy import stats
+
+from transfuse.core.errors import DataError, UsageError
+from transfuse.core.nouns import Kind
+from transfuse.core.randomness import key
+from transfuse.probing.moments import Moments
+from transfuse.probing.rejecting import energy, improbability
+
+SCORES = ("energy", "probability", "mahalanobis", "relative", "neighbours")
+FEATURED = ("mahalanobis", "relative", "neighbours")
+"""Those that look at features."""
+KEPT, NEIGHBOURS = 2000, 10
+"""Examples that `neighbours` keeps, and which of the nearest counts."""
+_BLOCK = 4096
+Statistics = Mapping[str, np.ndarray]
+
+
+def scores(name: str, kind: Kind, logits_NC: np.ndarray, x_ND: np.ndarray | None, statistics: Statistics) -> np.ndarray:
+    """One score an input, float64 (N,). Logits are divided by the temperature before."""
+    if name in ("energy", "probability"):
+        if kind == "regression":
+            raise UsageError(f"`{name}` is a score of classes, but the model is of kind regression.")
+        logits = np.asarray(logits_NC, np.float64)
+        if kind == "multi-label":
+            return -np.logaddexp(0, logits).sum(1) if name == "energy" else 1 - 1 / (1 + np.exp(-logits.max(1)))
+        return energy(logits) if name == "energy" else improbability(logits)
+    if x_ND is None:
+        raise DataError(f"The score '{name}' needs features, but there are none.")
+    x_ND = np.asarray(x_ND, np.float64)
+    if name == "neighbours":
+        return neighbours(x_ND, statistics["known_MD"], int(statistics["neighbours"]))
+    nearest_N = distances(x_ND, statistics["means_CD"], statistics["whitening_DD"]).min(1)
+    if name == "mahalanobis":
+        return nearest_N
+    return nearest_N - distances(x_ND, statistics["mean_D"][None], statistics["whitening_of_all_DD"])[:, 0]
+
+
+def gaussians(sums: Moments, *, classes: bool, relative: bool = False) -> dict[str, np.ndarray]:
+    """What `mahalanobis` and `relative` need, from the sums over one-hot targets; float32.
+
+    classes: False for targets that are no classes: one mean, and the covariance of all, stand for them.
+    """
+    mean_D = sums.shift_D + sums.sum_D / sums.weight
+    total_DD = sums.gram_DD / sums.weight - np.outer(sums.sum_D, sums.sum_D) / sums.weight**2
+    if classes:
+        there = np.flatnonzero(sums.target_sum_C > 0)
+        counts = sums.target_sum_C[there]
+        middle_CD = (sums.cross_DC[:, there] / counts).T
+        within_DD = sums.gram_DD / sums.weight - (middle_CD.T * (counts / sums.weight)) @ middle_CD
+        means_CD, degrees = middle_CD + sums.shift_D, sums.rows - len(there)
+    else:
+        means_CD, within_DD, degrees = mean_D[None], total_DD, sums.rows - 1
+    found = {"means_CD": means_CD, "whitening_DD": whitening(within_DD, max(1, degrees))}
+    if relative:
+        found |= {"mean_D": mean_D, "whitening_of_all_DD": whitening(total_DD, max(1, sums.rows - 1))}
+    return {name: np.ascontiguousarray(array, np.float32) for name, array in found.items()}
+
+
+def whitening(covariance_DD: np.ndarray, rows: int) -> np.ndarray:
+    """W (D, D) with W W' the inverse of the covariance, shrunk towards a multiple of the identity by OAS."""
+    d = len(covariance_DD)
+    variance = float(np.trace(covariance_DD)) / d
+    if not variance > 0:
+        return np.eye(d)
+    alpha = float(np.mean(covariance_DD**2))
+    share = (alpha + variance**2) / ((rows + 1) * (alpha - variance**2 / d)) if alpha > variance**2 / d else 1.0
+    share = min(1.0, share)
+    shrunk_DD = (1 - share) * covariance_DD
+    shrunk_DD[np.diag_indices(d)] += share * variance
+    values, vectors_DD = np.linalg.eigh(shrunk_DD)
+    return np.asarray(vectors_DD / np.sqrt(np.maximum(values, 1e-9 * variance)))
+
+
+def distances(x_ND: np.ndarray, means_CD: np.ndarray, whitening_DD: np.ndarray) -> np.ndarray:
+    """Squared Mahalanobis distances (N, C) to each mean."""
+    whitening_DD = np.asarray(whitening_DD, np.float64)
+    centre_D = np.asarray(means_CD, np.float64).mean(0)  # large means cost no digits
+    middle_CD = (means_CD - centre_D) @ whitening_DD
+    found = []
+    for start in range(0, len(x_ND), _BLOCK):
+        seen_ND = (x_ND[start : start + _BLOCK] - centre_D) @ whitening_DD
+        squares = (seen_ND**2).sum(1)[:, None] + (middle_CD**2).sum(1)[None] - 2 * seen_ND @ middle_CD.T
+        found.append(np.maximum(squares, 0))
+    return np.concatenate(found) if found else np.zeros((0, len(means_CD)))
+
+
+def some_known(x_MD: np.ndarray, *, seed: int = 0, most: int = KEPT, k: int = NEIGHBOURS) -> dict[str, np.ndarray]:
+    """What `neighbours` needs: a random part of the training features at length 1, float32; and K."""
+    rows = np.random.default_rng(key(seed, "neighbours")).permutation(len(x_MD))[:most]
+    return {"known_MD": _unit(x_MD[np.sort(rows)]).astype(np.float32), "neighbours": np.array(min(k, len(rows)))}
+
+
+def neighbours(x_ND: np.ndarray, known_MD: np.ndarray, k: int) -> np.ndarray:
+    """Distance to the k-th nearest of known rows of length 1, (N,)."""
+    found, known_MD = [], np.asarray(known_MD, np.float64)
+    for start in range(0, len(x_ND), _BLOCK):
+        cosines = _unit(x_ND[start : start + _BLOCK]) @ known_MD.T
+        kth = -np.partition(-cosines, k - 1, axis=1)[:, k - 1]
+        found.append(np.sqrt(np.maximum(0, 2 - 2 * kth)))
+    return np.concatenate(found) if found else np.zeros(0)
+
+
+def threshold(ordinary_N: np.ndarray, share: float) -> tuple[float, dict[str, float]]:
+    """The score above which at most a share (0..1) of new ordinary inputs lies, on average; and how many do.
+
+    The k-th smallest of N scores with k = ceil((N + 1)(1 - share)), as in conformal prediction. Whatever the scores'
+    distribution, the share of new inputs above it then follows a Beta(N + 1 - k, k), which gives mean and interval.
+    Where N is too small for the promise, the largest score is taken, and the mean says so.
+    """
+    if not 0 < share < 1:
+        raise UsageError(f"`share` must be above 0 and below 1, but is {share}.")
+    count = len(ordinary_N)
+    if not count or not np.isfinite(ordinary_N).all():
+        raise DataError("Scores of ordinary inputs must be finite numbers, at least one of them.")
+    k = min(count, int(np.ceil((count + 1) * (1 - share) - 1e-9)))
+    low, high = stats.beta.ppf([0.025, 0.975], count + 1 - k, k).tolist()
+    value = (count + 1 - k) / (count + 1)
+    return float(np.sort(ordinary_N)[k - 1]), {"value": value, "low": low, "high": high, "n": count}
+
+
+def _unit(x_ND: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(np.asarray(x_ND, np.float64), axis=1, keepdims=True)
+    return x_ND / np.maximum(lengths, 1e-12)
