@@ -33,8 +33,8 @@ def logits(
     network: nn.Module, items: Sequence[Any], preprocessing: AnyPreprocessing, *, run: Run = Run(), batch_size: int = 64
 ) -> np.ndarray:
     """Outputs of a network in evaluation mode, float32 (N, C), in the order of `items`."""
-    # a body of buffers alone, such as counted words, has no parameters
-    device = next(itertools.chain(network.parameters(), network.buffers())).device
+    # a body of buffers alone, such as counted words, has no parameters; that of plain columns has neither
+    device = next((tensor.device for tensor in itertools.chain(network.parameters(), network.buffers())), None)
     was_training = network.training
     network.eval()
     places = blocks(items, preprocessing, batch_size)

@@ -10,12 +10,14 @@
 - `neighbours`: distance to the k-th nearest training example, features at length 1 (Sun et al., arXiv 2204.06507), of
   a random part of the training examples. These are personal data where the examples are.
 
-All are larger for what lies further outside. Letters: N inputs, M known examples, C classes, D features, K neighbours.
+All are larger for what lies further outside. Letters: N inputs, M known examples, C classes, D features, K
+neighbours, R directions.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
+import scipy.linalg
 from scipy import stats
 
 from transfuse.core.errors import DataError, UsageError
@@ -29,7 +31,10 @@ FEATURED = ("mahalanobis", "relative", "neighbours")
 """Those that look at features."""
 KEPT, NEIGHBOURS = 2000, 10
 """Examples that `neighbours` keeps, and which of the nearest counts."""
+WIDEST, DIRECTIONS = 512, 256
+"""Features up to which a covariance is kept whole, and directions that are kept of wider ones."""
 _BLOCK = 4096
+_LEAST = 1e-6  # of the mean variance: what is left of a direction without any
 Statistics = Mapping[str, np.ndarray]
 
 
@@ -47,10 +52,10 @@ def scores(name: str, kind: Kind, logits_NC: np.ndarray, x_ND: np.ndarray | None
     x_ND = np.asarray(x_ND, np.float64)
     if name == "neighbours":
         return neighbours(x_ND, statistics["known_MD"], int(statistics["neighbours"]))
-    nearest_N = distances(x_ND, statistics["means_CD"], statistics["whitening_DD"]).min(1)
+    nearest_N = distances(x_ND, statistics["means_CD"], _metric(statistics)).min(1)
     if name == "mahalanobis":
         return nearest_N
-    return nearest_N - distances(x_ND, statistics["mean_D"][None], statistics["whitening_of_all_DD"])[:, 0]
+    return nearest_N - distances(x_ND, statistics["mean_D"][None], _metric(statistics, "all_"))[:, 0]
 
 
 def gaussians(sums: Moments, *, classes: bool, relative: bool = False) -> dict[str, np.ndarray]:
@@ -68,38 +73,68 @@ def gaussians(sums: Moments, *, classes: bool, relative: bool = False) -> dict[s
         means_CD, degrees = middle_CD + sums.shift_D, sums.rows - len(there)
     else:
         means_CD, within_DD, degrees = mean_D[None], total_DD, sums.rows - 1
-    found = {"means_CD": means_CD, "whitening_DD": whitening(within_DD, max(1, degrees))}
+    found = {"means_CD": means_CD, **_named(principal(within_DD, max(1, degrees)), "")}
     if relative:
-        found |= {"mean_D": mean_D, "whitening_of_all_DD": whitening(total_DD, max(1, sums.rows - 1))}
-    return {name: np.ascontiguousarray(array, np.float32) for name, array in found.items()}
+        found |= {"mean_D": mean_D, **_named(principal(total_DD, max(1, sums.rows - 1)), "all_")}
+    return {name: np.array(array, np.float32) for name, array in found.items()}
 
 
-def whitening(covariance_DD: np.ndarray, rows: int) -> np.ndarray:
-    """W (D, D) with W W' the inverse of the covariance, shrunk towards a multiple of the identity by OAS."""
+Metric = tuple[np.ndarray, np.ndarray, float]
+"""Directions (R, D), the variance along each (R,), and the variance along all others."""
+
+
+def principal(covariance_DD: np.ndarray, rows: int, *, widest: int = WIDEST, kept: int = DIRECTIONS) -> Metric:
+    """A covariance, shrunk towards a multiple of the identity by OAS, by its principal directions.
+
+    All of them up to `widest` features; above, the `kept` largest, the others sharing their mean variance (Tipping and
+    Bishop, "Probabilistic principal component analysis", 1999), so that a model does not double its size.
+    """
     d = len(covariance_DD)
-    variance = float(np.trace(covariance_DD)) / d
-    if not variance > 0:
-        return np.eye(d)
+    mean = float(np.trace(covariance_DD)) / d
+    if not mean > 0:
+        return np.zeros((0, d)), np.zeros(0), 1.0
+    # Chen et al., eq. 23, with S the covariance: tr(S)² = d² mean², tr(S²) = d² alpha
     alpha = float(np.mean(covariance_DD**2))
-    share = (alpha + variance**2) / ((rows + 1) * (alpha - variance**2 / d)) if alpha > variance**2 / d else 1.0
-    share = min(1.0, share)
-    shrunk_DD = (1 - share) * covariance_DD
-    shrunk_DD[np.diag_indices(d)] += share * variance
-    values, vectors_DD = np.linalg.eigh(shrunk_DD)
-    return np.asarray(vectors_DD / np.sqrt(np.maximum(values, 1e-9 * variance)))
+    apart = (rows + 1) * (alpha - mean**2 / d)
+    share = min(1.0, (alpha + mean**2) / apart) if apart > 0 else 1.0
+    first = 0 if d <= widest else d - kept
+    values_R, vectors_DR = scipy.linalg.eigh(covariance_DD, subset_by_index=(first, d - 1))
+    rest = (d * mean - values_R.sum()) / first if first else mean
+    shrunk_R = (1 - share) * np.maximum(values_R, 0) + share * mean
+    least = _LEAST * mean
+    return vectors_DR.T, np.maximum(shrunk_R, least), max((1 - share) * rest + share * mean, least)
 
 
-def distances(x_ND: np.ndarray, means_CD: np.ndarray, whitening_DD: np.ndarray) -> np.ndarray:
+def distances(x_ND: np.ndarray, means_CD: np.ndarray, metric: Metric) -> np.ndarray:
     """Squared Mahalanobis distances (N, C) to each mean."""
-    whitening_DD = np.asarray(whitening_DD, np.float64)
+    directions_RD, variances_R, rest = metric
     centre_D = np.asarray(means_CD, np.float64).mean(0)  # large means cost no digits
-    middle_CD = (means_CD - centre_D) @ whitening_DD
+    more_R = 1 / variances_R - 1 / rest  # what a direction counts beyond what every direction counts
+    middle_CD = means_CD - centre_D
+    middle_CR = middle_CD @ directions_RD.T
     found = []
     for start in range(0, len(x_ND), _BLOCK):
-        seen_ND = (x_ND[start : start + _BLOCK] - centre_D) @ whitening_DD
-        squares = (seen_ND**2).sum(1)[:, None] + (middle_CD**2).sum(1)[None] - 2 * seen_ND @ middle_CD.T
-        found.append(np.maximum(squares, 0))
+        seen_ND = x_ND[start : start + _BLOCK] - centre_D
+        along_NC = _squares(seen_ND @ directions_RD.T, middle_CR, more_R)
+        found.append(np.maximum(_squares(seen_ND, middle_CD, 1 / rest) + along_NC, 0))
     return np.concatenate(found) if found else np.zeros((0, len(means_CD)))
+
+
+def _squares(a_ND: np.ndarray, b_CD: np.ndarray, weight: np.ndarray | float) -> np.ndarray:
+    """Weighted squared distances (N, C)."""
+    return (weight * a_ND**2).sum(1)[:, None] + (weight * b_CD**2).sum(1)[None] - 2 * (weight * a_ND) @ b_CD.T
+
+
+def _named(metric: Metric, prefix: str) -> dict[str, np.ndarray]:
+    names = ("directions_RD", "variances_R", "rest")
+    return {prefix + name: np.asarray(part) for name, part in zip(names, metric, strict=True)}
+
+
+def _metric(statistics: Statistics, prefix: str = "") -> Metric:
+    directions_RD, variances_R = (
+        np.asarray(statistics[prefix + name], np.float64) for name in ("directions_RD", "variances_R")
+    )
+    return directions_RD, variances_R, float(statistics[prefix + "rest"])
 
 
 def some_known(x_MD: np.ndarray, *, seed: int = 0, most: int = KEPT, k: int = NEIGHBOURS) -> dict[str, np.ndarray]:
@@ -112,9 +147,8 @@ def neighbours(x_ND: np.ndarray, known_MD: np.ndarray, k: int) -> np.ndarray:
     """Distance to the k-th nearest of known rows of length 1, (N,)."""
     found, known_MD = [], np.asarray(known_MD, np.float64)
     for start in range(0, len(x_ND), _BLOCK):
-        cosines = _unit(x_ND[start : start + _BLOCK]) @ known_MD.T
-        kth = -np.partition(-cosines, k - 1, axis=1)[:, k - 1]
-        found.append(np.sqrt(np.maximum(0, 2 - 2 * kth)))
+        squares_NM = _squares(_unit(x_ND[start : start + _BLOCK]), known_MD, 1.0)
+        found.append(np.sqrt(np.maximum(0, np.partition(squares_NM, k - 1, axis=1)[:, k - 1])))
     return np.concatenate(found) if found else np.zeros(0)
 
 
