@@ -123,3 +123,31 @@ def test_sizes_far_from_those_of_training_are_told(colour_model: Model, pictures
     large, ordinary = model.predict([np.zeros((50, 24, 3), np.uint8), pictures[0]])
     assert large["warnings"] == ["its height 50 is far from those of training, 20 to 20"] and "warnings" not in ordinary
     assert model.predict([np.zeros((50, 24, 3), np.uint8)], strict=True)[0]["rejected"]
+
+
+def test_coarser_pictures_are_replayed_and_priced(colour_model: Model, pictures: list[np.ndarray], tmp_path: Path):
+    from transfuse.tasks.opening import open_task
+
+    generator = np.random.default_rng(0)
+    images = [
+        np.clip(picture + generator.normal(0, 60, picture.shape), 0, 255) for picture in pictures for _ in range(20)
+    ]
+    data = (np.stack(images).astype(np.uint8), np.repeat(np.array(colour_model.classes), 20))
+    task = replace(open_task(data, seed=0), classes=("blue", "green", "red"))
+    model = replace(colour_model, classes=("blue", "green", "red"))
+    made = tr.guard(model, task, score="energy", encode="bits:1+median:3")
+    assert made.preprocessing.encoding == "bits:1+median:3"  # type: ignore[union-attr]
+    again = tr.load(made.save(tmp_path / "coarse"), trust_code=True)
+    assert again.preprocessing == made.preprocessing
+    first, second = (m.predict(pictures[:1], ood="off")[0]["probabilities"] for m in (made, again))
+    assert first == second != model.predict(pictures[:1])[0]["probabilities"]
+    report = tr.evaluate(model, task, split="train", encode="bits:1")
+    row = next(row for row in report.rows if row["metric"] == "accuracy")
+    assert row["difference"]["value"] == pytest.approx(row["value"]["value"] - row["without"]["value"])
+    assert row["difference"]["low"] <= row["difference"]["value"] <= row["difference"]["high"]
+    assert "bits:1" in report.summary[0] and "95 % interval" in report.summary[0]
+
+
+def test_only_pictures_are_encoded(model: Model, task: Task):
+    with pytest.raises(UsageError, match="`encode` is for pictures"):
+        tr.guard(model, task, encode="jpeg:75")

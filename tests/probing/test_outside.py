@@ -8,7 +8,16 @@ from sklearn.covariance import OAS
 
 from transfuse.core.errors import DataError, UsageError
 from transfuse.probing.moments import moments
-from transfuse.probing.outside import distances, gaussians, neighbours, principal, scores, some_known, threshold
+from transfuse.probing.outside import (
+    distances,
+    gaussians,
+    gaussians_of_rows,
+    neighbours,
+    principal,
+    scores,
+    some_known,
+    threshold,
+)
 
 
 def data(seed: int = 0, n: int = 60, d: int = 5, c: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -81,6 +90,15 @@ def test_directions_that_are_left_out_share_their_variance(seed: int, kept: int)
     x, mean = generator.normal(size=(4, d)), generator.normal(size=(2, d))
     expected = [[(a - m) @ np.linalg.solve(modelled, a - m) for m in mean] for a in x]
     np.testing.assert_allclose(distances(x, mean, (directions, variances, rest)), expected, rtol=1e-6)
+
+
+def test_few_rows_of_many_features_give_the_same_by_their_inner_products():
+    x_ND, y_N = data(n=24, d=40)
+    by_sums = gaussians(moments(x_ND, np.eye(3)[y_N], exact=True), classes=True)
+    by_rows = gaussians_of_rows(x_ND, y_N)
+    asked = data(1, n=12, d=40)[0]
+    first, second = (scores("mahalanobis", "single-label", asked, asked, s) for s in (by_sums, by_rows))
+    np.testing.assert_allclose(first, second, rtol=1e-3)
 
 
 def test_neighbours_are_those_of_brute_force():

@@ -12,6 +12,9 @@ from transfuse.cli import shared
 @click.argument("data", type=click.Path())
 @click.option("--split", default="test", show_default=True, help="Split to read when DATA has several.")
 @click.option("--outside", type=click.Path(), help="Inputs that belong to no class: how well are they noticed?")
+@click.option(
+    "--encode", help="Make pictures coarser first (jpeg:75, bits:4, median:3, gaussian:1): what does it cost?"
+)
 @click.option("--report", type=click.Path(), help="Write the report as .html or .json too.")
 @click.option("--seed", type=int, default=0, help="Of the bootstrap.")
 @click.option("--trust-code", is_flag=True, help="Open a model that was built by the user's own function.")
@@ -22,6 +25,7 @@ def command(
     data: str,
     split: str,
     outside: str | None,
+    encode: str | None,
     report: str | None,
     seed: int,
     trust_code: bool,
@@ -41,6 +45,7 @@ def command(
             data,
             split=split,
             outside=outside,
+            encode=encode,
             seed=seed,
             trust_code=trust_code,
             run=run,

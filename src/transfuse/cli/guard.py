@@ -19,12 +19,13 @@ from transfuse.cli import shared
     help="By which strangers are told. `neighbours` keeps training features: personal data where the examples are.",
 )
 @click.option("--share", type=float, default=0.01, show_default=True, help="0..1: ordinary inputs that may be refused.")
+@click.option("--encode", help="Make pictures coarser from now on: jpeg:75, bits:4, median:3, gaussian:1.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the splits.")
 @click.option("--trust-code", is_flag=True, help="Open a model that was built by the user's own function.")
 @shared.data_options
 @shared.as_format
 def command(
-    model: str, data: str, out: str, score: str, share: float, seed: int, trust_code: bool, form: str, quiet: bool,
+    model: str, data: str, out: str, score: str, share: float, encode: str | None, seed: int, trust_code: bool, form: str, quiet: bool,
     **options: Any,
 ) -> None:  # fmt: skip
     """Teach the saved MODEL to tell inputs that are unlike DATA, for `predict --ood`.
@@ -40,6 +41,6 @@ def command(
         opened = load(model, trust_code=trust_code)
         wanted = {**options, "modality": options["modality"] or opened.modality, "kind": options["kind"] or opened.kind}
         task = shared.opened_task(data, wanted, seed, run)
-        found = guard(opened, task, score=score, share=share, run=run)
+        found = guard(opened, task, score=score, share=share, encode=encode, run=run)
         extra = {"model": str(found.save(out))}
     shared.show_report(described(found), form, extra)

@@ -24,6 +24,7 @@ _COLUMNS = ("input", "task", "answer", "confidence", "rejected", "reason", "warn
     show_default=True,
     help="Inputs that are stranger than those of the validation split: told beside the answer, turned away, not told.",
 )
+@click.option("--encode", help="Make pictures coarser first: jpeg:75, bits:4, median:3, gaussian:1, joined by +.")
 @click.option("--strict", is_flag=True, help="Turn away sizes, ranges and categories that training did not have.")
 @click.option(
     "--limit",
@@ -37,8 +38,9 @@ _COLUMNS = ("input", "task", "answer", "confidence", "rejected", "reason", "warn
 )
 @click.option("--quiet", is_flag=True, help="No progress.")
 def command(
-    model: str, inputs: tuple[str, ...], trust_code: bool, limits: tuple[str, ...], form: str, quiet: bool, **how: Any
-) -> None:
+    model: str, inputs: tuple[str, ...], trust_code: bool, encode: str | None, limits: tuple[str, ...], form: str,
+    quiet: bool, **how: Any,
+) -> None:  # fmt: skip
     """What the saved MODEL says of INPUTS: pictures, texts (as they are, or .txt files), or all of them in folders.
 
     MODEL may be the folder of several tasks that `transfer --method shared` saved: all of them answer.
@@ -47,12 +49,15 @@ def command(
     others are answered. Exit code 0: all were answered; 1: at least one was rejected; 2: the command is wrong.
     """
     with shared.running(quiet=quiet) as run:
+        from transfuse.predicting.encoding import coarser
         from transfuse.predicting.predict import predict
         from transfuse.predicting.several import load
         from transfuse.tasks.limits import limits_from
 
         known = limits_from(limits)
-        answers = predict(load(model, trust_code=trust_code), list(inputs), limits=known, run=run, **how)
+        opened = load(model, trust_code=trust_code)
+        asked = opened if encode is None else coarser(opened, encode)
+        answers = predict(asked, list(inputs), limits=known, run=run, **how)
     if form == "json":
         click.echo(json.dumps(answers, indent=1))
     elif form == "csv":

@@ -41,6 +41,8 @@ class Preprocessing:
     """0..1: for `crop`, the share of the shorter side that is kept."""
     crop: Literal["none", "ink"] = "none"
     """`ink` first cuts to the box of what differs from the background, which keeps its shape."""
+    encoding: str = ""
+    """Such as `jpeg:75+bits:5`: how pictures are made coarser before the network sees them; empty for not at all."""
     known: bool = True
     """False when a default was assumed because the source does not say."""
 

@@ -22,14 +22,14 @@ from transfuse.predicting.folder import load
 from transfuse.predicting.predict import asked, confidences_of, logits
 from transfuse.probing.learnt import coded
 from transfuse.probing.moments import moments
-from transfuse.probing.outside import FEATURED, SCORES, gaussians, scores, some_known, threshold
-from transfuse.sources.inputs import traits
+from transfuse.probing.outside import FEATURED, SCORES, gaussians, gaussians_of_rows, scores, some_known, threshold
+from transfuse.sources.inputs import traits, with_encoding
 from transfuse.tasks.opening import open_task
 
 SHARE = 0.01
 """0..1: of ordinary inputs, how many may be taken for strangers."""
 _WIDEST = 2048
-"""Features of a probe up to which their covariance is worth its time."""
+"""Features of a probe, or its examples, up to which their covariance is worth its time."""
 _EQUAL = 1e-6
 """Spread of energies below which they say nothing."""
 _MEASURED = 2000
@@ -42,6 +42,7 @@ def guard(
     *,
     score: str = "auto",
     share: float = SHARE,
+    encode: str | None = None,
     trust_code: bool = False,
     run: Run = Run(),
     **options: Any,
@@ -56,6 +57,8 @@ def guard(
         score: `energy`, `probability`, `mahalanobis`, `relative`, `neighbours` (keeps training features: personal
             data), `none`, or `auto`.
         share: 0..1: of ordinary inputs, how many may be taken for strangers.
+        encode: How pictures are made coarser from now on, such as `jpeg:75`: kept with the model and done whenever it
+            predicts; empty for not at all, None for as before.
         trust_code: Open a model that was built by the user's own function.
         run: Watcher.
     """
@@ -67,6 +70,9 @@ def guard(
             f"The data must have the model's kind and classes, {model.kind} {list(model.classes)}, but have {task.kind}"
             f" {list(task.classes)}."
         )
+    if encode is not None:
+        # distances between coarser pictures are others
+        model = replace(model, preprocessing=with_encoding(model.preprocessing, encode), guard=None, metrics={})
     return guarded(model, task, score=score, share=share, run=run)
 
 
@@ -90,17 +96,24 @@ def guarded(model: Model, task: Task, *, score: str = "auto", share: float = SHA
     return replace(model, guard=made, confidences=confidences)
 
 
-def of_features(x_ND: np.ndarray, task: Task, weights_N: np.ndarray | None = None) -> Guard | None:
+def of_features(x_ND: np.ndarray, task: Task) -> Guard | None:
     """The statistics of a probe's training features, before any threshold; None where they are too wide.
 
     `guarded` completes it: nothing of the training split has to be read again.
     """
-    if x_ND.shape[1] > _WIDEST:
+    statistics = _gaussians(x_ND, task)
+    return None if statistics is None else Guard(score="mahalanobis", statistics=statistics, threshold=math.inf)
+
+
+def _gaussians(x_ND: np.ndarray, task: Task, relative: bool = False) -> dict[str, np.ndarray] | None:
+    """By sums over the rows; by the rows' inner products where they are fewer than features; else too slow."""
+    targets, classes = task.splits["train"].targets, task.kind == "single-label"
+    if len(x_ND) < min(x_ND.shape[1], _WIDEST) and not relative:
+        return gaussians_of_rows(x_ND, targets if classes else None)
+    if x_ND.shape[1] > _WIDEST and not relative:
         return None
-    targets_NC = coded(task.splits["train"].targets, task.kind, len(task.classes))
-    sums = moments(x_ND, targets_NC, None if weights_N is None else weights_N.astype(np.float64))
-    statistics = gaussians(sums, classes=task.kind == "single-label")
-    return Guard(score="mahalanobis", statistics=statistics, threshold=math.inf)
+    sums = moments(x_ND, coded(targets, task.kind, len(task.classes)), None)
+    return gaussians(sums, classes=classes, relative=relative)
 
 
 def ranges_of(items: Sequence[Any], model: Model) -> dict[str, tuple[float, float]]:
@@ -124,8 +137,10 @@ def _prepared(model: Model, task: Task, score: str, run: Run) -> tuple[str, dict
     x_ND = logits(model.network.get_submodule("body"), train.items, model.preprocessing, run=run)
     if score == "neighbours":
         return score, some_known(x_ND, seed=task.seed)
-    sums = moments(x_ND, coded(train.targets, task.kind, len(task.classes)), None)
-    return score, gaussians(sums, classes=task.kind == "single-label", relative=score == "relative")
+    statistics = _gaussians(x_ND, task, relative=score == "relative")
+    if statistics is None:
+        raise UsageError(f"`score` '{score}' is for at most {_WIDEST} features, but there are {x_ND.shape[1]}.")
+    return score, statistics
 
 
 def described(model: Model) -> Report:

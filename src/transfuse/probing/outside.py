@@ -79,6 +79,16 @@ def gaussians(sums: Moments, *, classes: bool, relative: bool = False) -> dict[s
     return {name: np.array(array, np.float32) for name, array in found.items()}
 
 
+def gaussians_of_rows(x_ND: np.ndarray, y_N: np.ndarray | None) -> dict[str, np.ndarray]:
+    """What `mahalanobis` needs, from fewer rows than features; without classes one mean stands for them."""
+    x_ND = np.asarray(x_ND, np.float64)
+    there, places_N = np.unique(np.zeros(len(x_ND)) if y_N is None else y_N, return_inverse=True)
+    means_CD = np.stack([x_ND[places_N == place].mean(0) for place in range(len(there))])
+    metric = principal_of_rows(x_ND - means_CD[places_N], max(1, len(x_ND) - len(there)))
+    found = {"means_CD": means_CD, **_named(metric, "")}
+    return {name: np.array(array, np.float32) for name, array in found.items()}
+
+
 Metric = tuple[np.ndarray, np.ndarray, float]
 """Directions (R, D), the variance along each (R,), and the variance along all others."""
 
@@ -93,16 +103,35 @@ def principal(covariance_DD: np.ndarray, rows: int, *, widest: int = WIDEST, kep
     mean = float(np.trace(covariance_DD)) / d
     if not mean > 0:
         return np.zeros((0, d)), np.zeros(0), 1.0
-    # Chen et al., eq. 23, with S the covariance: tr(S)² = d² mean², tr(S²) = d² alpha
-    alpha = float(np.mean(covariance_DD**2))
-    apart = (rows + 1) * (alpha - mean**2 / d)
-    share = min(1.0, (alpha + mean**2) / apart) if apart > 0 else 1.0
     first = 0 if d <= widest else d - kept
     values_R, vectors_DR = scipy.linalg.eigh(covariance_DD, subset_by_index=(first, d - 1))
-    rest = (d * mean - values_R.sum()) / first if first else mean
+    return _shrunk(values_R, vectors_DR.T, mean, float(np.mean(covariance_DD**2)), (rows, d))
+
+
+def _shrunk(
+    values_R: np.ndarray, directions_RD: np.ndarray, mean: float, alpha: float, shape: tuple[int, int]
+) -> Metric:
+    """Chen et al., eq. 23, with S the covariance: tr(S)² = d² mean², tr(S²) = d² alpha."""
+    rows, d = shape
+    apart = (rows + 1) * (alpha - mean**2 / d)
+    share = min(1.0, (alpha + mean**2) / apart) if apart > 0 else 1.0
+    others = d - len(values_R)
+    rest = (d * mean - values_R.sum()) / others if others else mean
     shrunk_R = (1 - share) * np.maximum(values_R, 0) + share * mean
     least = _LEAST * mean
-    return vectors_DR.T, np.maximum(shrunk_R, least), max((1 - share) * rest + share * mean, least)
+    return directions_RD, np.maximum(shrunk_R, least), max((1 - share) * rest + share * mean, least)
+
+
+def principal_of_rows(centred_ND: np.ndarray, rows: int, *, kept: int = DIRECTIONS) -> Metric:
+    """The same of rows with their means taken off, by their inner products: for fewer rows than features."""
+    n, d = centred_ND.shape
+    gram_NN = np.asarray(centred_ND, np.float64) @ np.asarray(centred_ND, np.float64).T / n
+    mean, alpha = float(np.trace(gram_NN)) / d, float((gram_NN**2).sum()) / d**2
+    values_R, vectors_NR = scipy.linalg.eigh(gram_NN, subset_by_index=(max(0, n - kept), n - 1))
+    there = values_R > _LEAST * max(mean, 1e-300)
+    values_R, vectors_NR = values_R[there], vectors_NR[:, there]
+    directions_RD = (vectors_NR / np.sqrt(n * values_R)).T @ centred_ND
+    return _shrunk(values_R, directions_RD, mean, alpha, (rows, d))
 
 
 def distances(x_ND: np.ndarray, means_CD: np.ndarray, metric: Metric) -> np.ndarray:

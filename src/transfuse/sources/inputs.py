@@ -9,14 +9,14 @@ Letters: B examples of a batch, c channels, h w pixels, T tokens, K columns.
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from transfuse.core.errors import DataError
+from transfuse.core.errors import DataError, UsageError
 from transfuse.core.nouns import (
     AnyPreprocessing,
     DataWarning,
@@ -27,6 +27,7 @@ from transfuse.core.nouns import (
     TextPreprocessing,
 )
 from transfuse.core.provenance import plain
+from transfuse.tasks.images.encodings import parsed
 from transfuse.tasks.limits import Limits
 
 MODALITIES: Mapping[Modality, str] = {
@@ -38,6 +39,7 @@ MODALITIES: Mapping[Modality, str] = {
 
 _JOINT = "transfuse.sources.joint_inputs"
 
+_PLAIN = ("encoding", "")  # older versions did not know it
 PADDING = -1
 """Stands in a batch of texts where a text has ended."""
 
@@ -157,9 +159,10 @@ def identity(preprocessing: AnyPreprocessing) -> dict[str, Any]:
 
 
 def _without_places(document: Any) -> Any:
-    """Plain values without the paths of tokenizers."""
+    """Plain values without the paths of tokenizers, and without an encoding that changes nothing."""
     if isinstance(document, dict):
-        return {name: _without_places(value) for name, value in document.items() if name != "tokenizer"}
+        kept = {name: value for name, value in document.items() if name != "tokenizer" and (name, value) != _PLAIN}
+        return {name: _without_places(value) for name, value in kept.items()}
     return [_without_places(value) for value in document] if isinstance(document, list) else document
 
 
@@ -175,6 +178,19 @@ def from_plain(document: Mapping[str, Any], folder: Path | None = None) -> AnyPr
 def written(preprocessing: AnyPreprocessing, folder: Path) -> dict[str, Any]:
     """The plain form for a saved Model's document; what belongs to it in files is written into `folder`."""
     return _of(preprocessing).written(preprocessing, folder)
+
+
+def with_encoding(preprocessing: AnyPreprocessing, encoding: str) -> AnyPreprocessing:
+    """The preprocessing with pictures made coarser (`tasks.images.encodings`).
+
+    Raises `UsageError` for other data than pictures.
+    """
+    if isinstance(preprocessing, JointPreprocessing):
+        return replace(preprocessing, views=tuple(with_encoding(view, encoding) for view in preprocessing.views))
+    if not isinstance(preprocessing, Preprocessing):
+        raise UsageError(f"`encode` is for pictures, but the model takes {described(preprocessing)}.")
+    parsed(encoding)
+    return replace(preprocessing, encoding=encoding)
 
 
 def _of(preprocessing: AnyPreprocessing) -> Any:

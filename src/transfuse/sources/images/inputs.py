@@ -76,7 +76,8 @@ def described(preprocessing: Preprocessing) -> str:
     """Size and colours."""
     height, width = preprocessing.size
     ink = ", cropped to what differs from the background" if preprocessing.crop == "ink" else ""
-    return f"{height} by {width} pixels, {'grey' if preprocessing.channels == 1 else 'RGB'}{ink}"
+    coarse = f", encoded as {preprocessing.encoding}" if preprocessing.encoding else ""
+    return f"{height} by {width} pixels, {'grey' if preprocessing.channels == 1 else 'RGB'}{ink}{coarse}"
 
 
 def notes_on(items: Sequence[Any], preprocessing: Preprocessing) -> tuple[DataWarning, ...]:

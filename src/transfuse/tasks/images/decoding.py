@@ -17,6 +17,7 @@ from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 from transfuse.core.errors import DataError
 from transfuse.core.nouns import Preprocessing
 from transfuse.tasks.images.cropping import to_ink
+from transfuse.tasks.images.encodings import encoded
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "ICO", "TGA", "AVIF")
 """What Pillow may open. Formats that start other programs (EPS) or hold no pixels of their own are left out."""
@@ -68,12 +69,13 @@ def decode(item: Item, channels: int = 3) -> np.ndarray:
 def resize(picture: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     """uint8 (H, W, C) -> uint8 (h, w, C) of `preprocessing.size`, squashed or cropped as it says."""
     image = Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture)
-    return _pixels(fitted(image, preprocessing))
+    return _pixels(encoded(fitted(image, preprocessing), preprocessing.encoding))
 
 
 def decode_to(item: Item, preprocessing: Preprocessing) -> np.ndarray:
     """`resize(decode(item))` in one go: large JPEG files are decoded at a reduced size."""
-    return _pixels(fitted(opened(item, preprocessing.channels, _needed(preprocessing)), preprocessing))
+    image = fitted(opened(item, preprocessing.channels, _needed(preprocessing)), preprocessing)
+    return _pixels(encoded(image, preprocessing.encoding))
 
 
 def opened(item: Item, channels: int = 3, least: int | None = None) -> Image.Image:
