@@ -25,8 +25,8 @@ from transfuse.cli import shared
 @shared.data_options
 @shared.as_format
 def command(
-    model: str, data: str, out: str, score: str, share: float, encode: str | None, seed: int, trust_code: bool, form: str, quiet: bool,
-    **options: Any,
+    model: str, data: str, out: str, score: str, share: float, encode: str | None, seed: int, trust_code: bool,
+    form: str, quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Teach the saved MODEL to tell inputs that are unlike DATA, for `predict --ood`.
 
