@@ -3,13 +3,12 @@
     python benchmarks/poisoning.py --signs SIGNS [--seeds 3] [--out results.json]
 
 SIGNS is a folder of class folders. Planted in a random 80 % of the pictures, for each seed with its own target class: a
-patch of 12 by 12 of 100 pixels (a checkerboard, lower right) on pictures of other classes with the target's label (`trigger`), on
-pictures of the target itself (`clean label`), and no patch but the target's label (`flipped`), as many as 2.5, 5, 10
-and 20 % of the class. Features: the network inside the package, as `check` takes it. Of each sign: AUROC of its score
-within the target class; of the threshold that `check` uses: how often the target is accused, precision and recall of
-the examples named. Clean: the same without anything planted, on random halves of the pictures: how many of the data
-sets are accused. `wrong label` is the label-error finder that was there before (one minus the out-of-fold probability).
-Means over seeds; n counts data sets.
+patch of 12 by 12 of 100 pixels (a checkerboard, lower right) on pictures of other classes with the target's label
+(`trigger`), on pictures of the target itself (`clean label`), and no patch but the target's label (`flipped`), as many
+as 2.5, 5, 10 and 20 % of the class. Features: the network inside the package, as `check` takes it. Of each sign: AUROC
+of its score within the target class; of `patches`, which alone accuses, and of `wrong label`, the label-error finder
+that was there before (one minus the out-of-fold probability): precision and recall of the examples named. Clean:
+nothing planted, random halves of the pictures: how many data sets are accused. Means over seeds; n counts data sets.
 """
 
 import argparse
@@ -65,9 +64,8 @@ def judged(x_ND: np.ndarray, pixels: np.ndarray, y_N: np.ndarray, planted_N: np.
     named = np.zeros(len(y_N), bool)
     for patch in shared:
         named[list(patch.places)] = True
-    accused = {name: set(found.suspicious(name).tolist()) for name in SIGNS} | {"patches": {p.label for p in shared}}
-    every = found.accused(y_N)
-    flags = {name: np.array([every.get(row) == name for row in range(len(y_N))]) for name in SIGNS} | {"patches": named}
+    accused: dict[str, set[int]] = {name: set() for name in SIGNS} | {"patches": {patch.label for patch in shared}}
+    flags = {name: np.zeros(len(y_N), bool) for name in SIGNS} | {"patches": named}
     scores = {**found.scores, "patches": named.astype(float)}
     task = tr.task((pixels, y_N), seed=0, test=0.0)
     order = np.argsort([int(name.split()[-1]) for name in everything(task).examples.names])

@@ -52,7 +52,7 @@ def test_a_probe_carries_distances_and_keeps_its_promise(model: Model, task: Tas
     assert "95 % interval" in described(again).summary[0]
 
 
-@pytest.mark.parametrize("score", ["energy", "probability", "mahalanobis", "relative", "neighbours", "none"])
+@pytest.mark.parametrize("score", ["energy", "probability", "mahalanobis", "neighbours", "none"])
 def test_every_score_survives_the_folder(model: Model, task: Task, tmp_path: Path, score: str):
     made = tr.guard(replace(model, guard=None), task, score=score, share=0.05)
     again = tr.load(made.save(tmp_path / score))

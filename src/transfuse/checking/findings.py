@@ -19,7 +19,6 @@ PROBLEMS = {
     "near-copy-across-splits": "looks or reads the same in different splits: figures may flatter",
     "wrong-label": "the label is likely wrong",
     "repeated-patch": "the same patch in several pictures of one class, as a planted trigger would be",
-    "suspicious-group": "one of a group that sets its class apart from the others, as planted examples would",
     "copy": "the same example twice in one split",
     "near-copy": "looks or reads the same in one split",
     "one-colour": "a picture of one single colour",
@@ -80,12 +79,6 @@ def _planted(task: Task, every: Everything, poison: Poison) -> Iterator[Finding]
                 place=place, problem="repeated-patch", given=_label(task, every, place), score=1 - share,
                 about=f"{about} the top",
             )  # fmt: skip
-    for place, sign in poison.signs.accused(every.examples.targets).items():
-        label = int(every.examples.targets[place])
-        yield Finding(
-            place=place, problem="suspicious-group", given=_label(task, every, place),
-            score=1 - float(poison.signs.p[sign][label]), about=f"by {sign}",
-        )  # fmt: skip
 
 
 def _copied(task: Task, every: Everything, twins: Copies) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from transfuse.checking.patches import Patch, patches
-from transfuse.checking.poisoning import ALPHA, SIGNS, Signs, signs
+from transfuse.checking.poisoning import SIGNS, Signs, signs
 from transfuse.checking.seeing import Everything
 from transfuse.core.nouns import Section, Task
 
@@ -34,10 +34,11 @@ def poison_of(task: Task, every: Everything, x_ND: np.ndarray, *, seed: int = 0)
 
 
 def section(task: Task, poison: Poison) -> Section:
-    """The figures of every class that is accused, and of the highest others."""
-    p_SC = np.stack([poison.signs.p[name] for name in SIGNS])
+    """The figures of every class, the accused ones first."""
     shared = {patch.label: len(patch.places) for patch in poison.patches}
-    order = sorted(range(len(task.classes)), key=lambda label: (-shared.get(label, 0), p_SC[:, label].min(), label))
+    order = sorted(
+        range(len(task.classes)), key=lambda label: (-shared.get(label, 0), -_strangers(poison, label), label)
+    )
     rows = [_row(task, poison, label, shared) for label in order[:_SHOWN]]
     return Section(
         kind="table", title="Signs of poisoning", content={"columns": list(rows[0]), "rows": rows}, note=NOTE
@@ -46,34 +47,33 @@ def section(task: Task, poison: Poison) -> Section:
 
 def sentence(task: Task, poison: Poison) -> str:
     """What is accused, in words."""
-    accused = [task.classes[patch.label] for patch in poison.patches]
-    grouped = {task.classes[label] for name in SIGNS for label in poison.signs.suspicious(name).tolist()}
-    if not accused and not grouped:
-        return "No class shows signs of poisoning; triggers that move, blend in, or are in few pictures are not seen."
-    told = [f"pictures of {_listed(accused)} have a small patch in common"] if accused else []
-    told += [f"{_listed(sorted(grouped))} stand out among the classes"] if grouped else []
-    return f"Signs of poisoning, or of something that gives the answer away: {'; '.join(told)}. Look before you decide."
+    accused = ", ".join(f"'{task.classes[patch.label]}'" for patch in poison.patches)
+    if not accused:
+        return "No signs of poisoning were found; triggers that move, blend in, or are in few pictures are not seen."
+    return (
+        f"Signs of poisoning, or of something else that gives the answer away: pictures of {accused} have a small patch"
+        " in common. Look before you decide."
+    )
 
 
 NOTE = (
     "A class is accused when four pictures or more, twice as many as in other classes, have one patch in common that"
-    f" other classes lack, or when a figure is above what the other classes foretell (p below {ALPHA}, all figures and"
-    f" classes counted in). Where clean classes are alike, the figures accuse {ALPHA:.0%} of clean data sets; where one"
-    " class is unlike the others for a good reason, they accuse it wrongly. A sign is no proof, and nothing is removed."
+    " other classes lack: that found all of 6 to 13 planted pictures of 64, none of 2 or 3, and accused none of 20 clean"
+    " sets of photographs (95 % interval 0 to 17 %). Clustering (silhouette of a smaller part), spectral (outliers) and"
+    " neighbours (share of examples among strangers) are told for comparison and accuse nobody: on frozen features they"
+    " cannot tell a small trigger from what clean classes have. A sign is no proof, and nothing is removed."
 )
 
 
+def _strangers(poison: Poison, label: int) -> float:
+    return float(np.nan_to_num(poison.signs.figures["neighbours"][label]))
+
+
 def _row(task: Task, poison: Poison, label: int, shared: dict[int, int]) -> dict[str, Any]:
-    seen = poison.signs
     row: dict[str, Any] = {"class": task.classes[label]}
     if task.modality == "image":
         row["pictures with one patch"] = shared.get(label, 0)
     for name in SIGNS:
-        figure = float(seen.figures[name][label])
+        figure = float(poison.signs.figures[name][label])
         row[name] = round(figure, 3) if np.isfinite(figure) else None
-        row[f"p ({name})"] = round(float(seen.p[name][label]), 4)
     return row
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)

@@ -7,59 +7,33 @@ Arrays in, arrays out, on frozen features, class by class:
   vector of the class.
 - neighbours: the share of the ten nearest examples, whatever their class, with another label.
 
-The papers look at a network that learnt from the poison, with thresholds of their own that accuse clean classes of
-photographs (every one has a smaller part). Ours is a null from the data: classes of clean data are alike, so a class is
-suspicious when its figure lies above the prediction interval of the other classes' at one in a hundred data sets
-(Student's t, Bonferroni over classes and the three figures). With frozen features clustering and spectral signatures
-hardly see a small trigger; benchmarks/poisoning.py has the figures, `patches` what does see it.
+The papers look at a network that learnt from the poison. Frozen features hardly see a small trigger (AUROC 0.45 to 0.82
+within the class, benchmarks/poisoning.py), and clean classes of photographs have smaller parts and outliers as well: a
+null from the other classes accused 6 (clustering) and 15 (spectral) of 20 clean data sets. So these figures are told
+and accuse nobody; neighbours see wrong labels, which `wrong_labels` names already; `patches` sees small triggers.
 Letters: N examples, D features, C classes, M examples of one class.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 SIGNS = ("clustering", "spectral", "neighbours")
-ALPHA = 0.01
-"""How often clean data with classes that are alike are accused at all."""
 COMPONENTS, NEIGHBOURS, SMALLER, STRANGE = 10, 10, 0.35, 0.9
 """Principal components of a class; neighbours that vote; largest share of a smaller part; vote of a stranger."""
-_FEWEST, _CLASSES = 10, 4
-"""Examples of a class, and classes, from which anything can be said."""
+_FEWEST = 10
+"""Examples of a class from which anything can be said."""
 _BLOCK = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signs:
-    """What was seen of N examples and C classes, by the names in `SIGNS`."""
+    """What is seen of N examples and C classes, by the names in `SIGNS`."""
 
     scores: dict[str, np.ndarray]
     """(N,): share of the way to the centre of the smaller part; projection over the class's mean one; vote, 0..1."""
     figures: dict[str, np.ndarray]
     """(C,): silhouette of a smaller part; outlyingness of projections; share of strangers. NaN for small classes."""
-    p: dict[str, np.ndarray]
-    """(C,): how rare so high a figure is if the class is like the others, after Bonferroni, at most 1."""
-    smaller_N: np.ndarray
-    """Whether it is of the smaller part of its class."""
-
-    def suspicious(self, name: str) -> np.ndarray:
-        """Classes that this sign accuses."""
-        return np.flatnonzero(self.p[name] < ALPHA)
-
-    def accused(self, y_N: np.ndarray) -> dict[int, str]:
-        """Places of examples to look at, with the sign that accuses their class."""
-        found: dict[int, str] = {}
-        for name in SIGNS:
-            for label in self.suspicious(name).tolist():
-                rows = np.flatnonzero(y_N == label)
-                chosen = {
-                    "clustering": self.smaller_N[rows],
-                    "spectral": self.scores["spectral"][rows] > 9.0,
-                    "neighbours": self.scores["neighbours"][rows] >= STRANGE,
-                }[name]
-                found |= {place: name for place in rows[chosen].tolist() if place not in found}
-        return found
 
 
 def signs(x_ND: np.ndarray, y_N: np.ndarray, classes: int, *, seed: int = 0) -> Signs:
@@ -68,21 +42,19 @@ def signs(x_ND: np.ndarray, y_N: np.ndarray, classes: int, *, seed: int = 0) -> 
     x_ND = np.where(deviation_D > 0, (x_ND - x_ND.mean(0)) / np.where(deviation_D > 0, deviation_D, 1), 0.0)
     scores = {name: np.zeros(len(x_ND)) for name in SIGNS}
     figures = {name: np.full(classes, np.nan) for name in SIGNS}
-    smaller_N = np.zeros(len(x_ND), bool)
     scores["neighbours"] = votes(x_ND, y_N)
     for label in range(classes):
         rows = np.flatnonzero(y_N == label)
         if len(rows) < _FEWEST:
             continue
         parts_M, toward_M, silhouette = parted(x_ND[rows], seed=seed)
-        smaller_N[rows], scores["clustering"][rows] = parts_M, toward_M
+        scores["clustering"][rows] = toward_M
         projected_M = projections(x_ND[rows])
         scores["spectral"][rows] = projected_M
         figures["clustering"][label] = silhouette if parts_M.mean() <= SMALLER else 0.0
         figures["spectral"][label] = float(np.log(np.mean(projected_M**2)))  # the fourth moment: tails, two groups
         figures["neighbours"][label] = float((scores["neighbours"][rows] >= STRANGE).mean())
-    rarities = {name: rarity(figure_C) for name, figure_C in figures.items()}
-    return Signs(scores=scores, figures=figures, p=rarities, smaller_N=smaller_N)
+    return Signs(scores=scores, figures=figures)
 
 
 def parted(x_MD: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray, float]:
@@ -121,16 +93,3 @@ def votes(x_ND: np.ndarray, y_N: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
         nearest = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
         found[start : start + _BLOCK] = (y_N[nearest] != y_N[start : start + _BLOCK, None]).mean(1)
     return found
-
-
-def rarity(figure_C: np.ndarray) -> np.ndarray:
-    """How rare each figure is among those of the other classes: one-sided prediction by Student's t, Bonferroni."""
-    there = np.flatnonzero(np.isfinite(figure_C))
-    p_C = np.ones(len(figure_C))
-    if len(there) < _CLASSES:
-        return p_C
-    for place in there.tolist():
-        others = figure_C[there[there != place]]
-        width = max(others.std(ddof=1), 0.02) * np.sqrt(1 + 1 / len(others))
-        p_C[place] = stats.t.sf((figure_C[place] - others.mean()) / width, len(others) - 1)
-    return np.minimum(1, p_C * len(there) * len(SIGNS))

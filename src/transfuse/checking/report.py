@@ -119,7 +119,7 @@ def _poisoning(checked: Checked) -> list[Section]:
     if checked.poison is None:
         return []
     sections = [section(checked.task, checked.poison)]
-    planted = [finding for finding in checked.found if finding.problem in ("repeated-patch", "suspicious-group")]
+    planted = [finding for finding in checked.found if finding.problem == "repeated-patch"]
     if planted and checked.task.modality == "image":
         content = [_picture(checked, finding) for finding in planted[:_SHOWN]]
         note = f"The {len(content)} most suspicious of {len(planted)}: do they have something small in common?"

@@ -13,7 +13,7 @@ from transfuse.cli import shared
 @click.option("--out", required=True, help="Folder of the guarded model; MODEL itself replaces it.")
 @click.option(
     "--score",
-    type=click.Choice(["auto", "energy", "probability", "mahalanobis", "relative", "neighbours", "none"]),
+    type=click.Choice(["auto", "energy", "probability", "mahalanobis", "neighbours", "none"]),
     default="auto",
     show_default=True,
     help="By which strangers are told. `neighbours` keeps training features: personal data where the examples are.",

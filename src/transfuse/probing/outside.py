@@ -6,12 +6,12 @@
 - `mahalanobis`: squared distance to the nearest class mean under one covariance (Lee et al., arXiv 1807.03888). Means
   and covariance come from the sums that a probe's head was solved from: no second pass. We shrink the covariance by
   OAS (Chen et al., arXiv 0907.4698), which needs nothing else; Ledoit and Wolf's needs fourth powers of the rows.
-- `relative`: that minus the distance to the mean of all under the covariance of all (Ren et al., arXiv 2106.09022).
 - `neighbours`: distance to the k-th nearest training example, features at length 1 (Sun et al., arXiv 2204.06507), of
   a random part of the training examples. These are personal data where the examples are.
 
-All are larger for what lies further outside. Letters: N inputs, M known examples, C classes, D features, K
-neighbours, R directions.
+Distances relative to those from the mean of all (Ren et al., arXiv 2106.09022) were tried and left out: far inputs came
+out as the most ordinary ones. All are larger for what lies further outside. Letters: N inputs, M known examples, C
+classes, D features, K neighbours, R directions.
 """
 
 from collections.abc import Mapping
@@ -26,14 +26,15 @@ from transfuse.core.randomness import key
 from transfuse.probing.moments import Moments
 from transfuse.probing.rejecting import energy, improbability
 
-SCORES = ("energy", "probability", "mahalanobis", "relative", "neighbours")
-FEATURED = ("mahalanobis", "relative", "neighbours")
+SCORES = ("energy", "probability", "mahalanobis", "neighbours")
+FEATURED = ("mahalanobis", "neighbours")
 """Those that look at features."""
 KEPT, NEIGHBOURS = 2000, 10
 """Examples that `neighbours` keeps, and which of the nearest counts."""
 WIDEST, DIRECTIONS = 512, 256
 """Features up to which a covariance is kept whole, and directions that are kept of wider ones."""
 _BLOCK = 4096
+_NAMES = ("directions_RD", "variances_R", "rest")
 _LEAST = 1e-6  # of the mean variance: what is left of a direction without any
 Statistics = Mapping[str, np.ndarray]
 
@@ -52,14 +53,11 @@ def scores(name: str, kind: Kind, logits_NC: np.ndarray, x_ND: np.ndarray | None
     x_ND = np.asarray(x_ND, np.float64)
     if name == "neighbours":
         return neighbours(x_ND, statistics["known_MD"], int(statistics["neighbours"]))
-    nearest_N = distances(x_ND, statistics["means_CD"], _metric(statistics)).min(1)
-    if name == "mahalanobis":
-        return nearest_N
-    return nearest_N - distances(x_ND, statistics["mean_D"][None], _metric(statistics, "all_"))[:, 0]
+    return distances(x_ND, statistics["means_CD"], _metric(statistics)).min(1)
 
 
-def gaussians(sums: Moments, *, classes: bool, relative: bool = False) -> dict[str, np.ndarray]:
-    """What `mahalanobis` and `relative` need, from the sums over one-hot targets; float32.
+def gaussians(sums: Moments, *, classes: bool) -> dict[str, np.ndarray]:
+    """What `mahalanobis` needs, from the sums over one-hot targets; float32.
 
     classes: False for targets that are no classes: one mean, and the covariance of all, stand for them.
     """
@@ -73,9 +71,7 @@ def gaussians(sums: Moments, *, classes: bool, relative: bool = False) -> dict[s
         means_CD, degrees = middle_CD + sums.shift_D, sums.rows - len(there)
     else:
         means_CD, within_DD, degrees = mean_D[None], total_DD, sums.rows - 1
-    found = {"means_CD": means_CD, **_named(principal(within_DD, max(1, degrees)), "")}
-    if relative:
-        found |= {"mean_D": mean_D, **_named(principal(total_DD, max(1, sums.rows - 1)), "all_")}
+    found = {"means_CD": means_CD, **_named(principal(within_DD, max(1, degrees)))}
     return {name: np.array(array, np.float32) for name, array in found.items()}
 
 
@@ -85,7 +81,7 @@ def gaussians_of_rows(x_ND: np.ndarray, y_N: np.ndarray | None) -> dict[str, np.
     there, places_N = np.unique(np.zeros(len(x_ND)) if y_N is None else y_N, return_inverse=True)
     means_CD = np.stack([x_ND[places_N == place].mean(0) for place in range(len(there))])
     metric = principal_of_rows(x_ND - means_CD[places_N], max(1, len(x_ND) - len(there)))
-    found = {"means_CD": means_CD, **_named(metric, "")}
+    found = {"means_CD": means_CD, **_named(metric)}
     return {name: np.array(array, np.float32) for name, array in found.items()}
 
 
@@ -154,16 +150,13 @@ def _squares(a_ND: np.ndarray, b_CD: np.ndarray, weight: np.ndarray | float) -> 
     return (weight * a_ND**2).sum(1)[:, None] + (weight * b_CD**2).sum(1)[None] - 2 * (weight * a_ND) @ b_CD.T
 
 
-def _named(metric: Metric, prefix: str) -> dict[str, np.ndarray]:
-    names = ("directions_RD", "variances_R", "rest")
-    return {prefix + name: np.asarray(part) for name, part in zip(names, metric, strict=True)}
+def _named(metric: Metric) -> dict[str, np.ndarray]:
+    return {name: np.asarray(part) for name, part in zip(_NAMES, metric, strict=True)}
 
 
-def _metric(statistics: Statistics, prefix: str = "") -> Metric:
-    directions_RD, variances_R = (
-        np.asarray(statistics[prefix + name], np.float64) for name in ("directions_RD", "variances_R")
-    )
-    return directions_RD, variances_R, float(statistics[prefix + "rest"])
+def _metric(statistics: Statistics) -> Metric:
+    directions_RD, variances_R, rest = (np.asarray(statistics[name], np.float64) for name in _NAMES)
+    return directions_RD, variances_R, float(rest)
 
 
 def some_known(x_MD: np.ndarray, *, seed: int = 0, most: int = KEPT, k: int = NEIGHBOURS) -> dict[str, np.ndarray]:
