@@ -89,7 +89,8 @@ def picture_cases(data: Path, folder: Path, seeds: int) -> list[Row]:
     found = measured(
         "signs", "builtin", signs / "train", _folder(signs / "test"),
         {"blood cells": _folder(data / "detection/blood_cells/images"),
-         "written digits": _folder(data / "domain_pair/mnist_to_optdigits/target/test"), "noise": lambda _: noise}, seeds,
+         "written digits": _folder(data / "domain_pair/mnist_to_optdigits/target/test"),
+         "noise": lambda _: noise}, seeds,
     )  # fmt: skip
     inside = _folder(*(signs / "test" / str(digit) for digit in range(8)))
     outside = {"left-out classes": _folder(signs / "test/8", signs / "test/9")}
