@@ -60,7 +60,7 @@ NOTE = (
     "A class is accused when four pictures or more, twice as many as in other classes, have one patch in common that"
     " other classes lack: that found nearly all of 6 to 13 planted pictures of 64, none of 2 or 3, and accused none of"
     " 20 clean sets of photographs (95 % interval 0 to 17 %). Clustering (silhouette of a smaller part), spectral"
-    " (outliers) and neighbours (share of examples among strangers) are told for comparison and accuse nobody: on frozen"
+    " (outliers) and neighbours (share of examples among strangers) are told to compare and accuse nobody: on frozen"
     " features they cannot tell a small trigger from what clean classes have. A sign is no proof, and nothing is"
     " removed."
 )
