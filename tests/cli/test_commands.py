@@ -31,7 +31,7 @@ def test_fit_gives_a_model_a_report_and_a_table(transfuse, here, photos, source,
         assert word in ended.out
     assert "model: m\n" in ended.out and "report: m/report.html" in ended.out
     files = {path.name for path in (here / "m").iterdir()}
-    assert files == {"model.json", "model.safetensors", "README.md", "report.html", "report.json"}
+    assert files == {"model.json", "model.safetensors", "guard.safetensors", "README.md", "report.html", "report.json"}
     assert "transfuse fit" in (here / "m" / "report.html").read_text()
     assert load("m").classes == ("cat", "dog", "eel")
     assert not list((here.parent / "cache" / "runs").iterdir())
