@@ -26,6 +26,7 @@ _PUBLIC_VERBS = (
     "forget",
     "fuse",
     "fuse_features",
+    "guard",
     "join",
     "load",
     "perplexity",

@@ -31,7 +31,10 @@ def test_fit_gives_a_model_a_report_and_a_table(transfuse, here, photos, source,
         assert word in ended.out
     assert "model: m\n" in ended.out and "report: m/report.html" in ended.out
     files = {path.name for path in (here / "m").iterdir()}
-    assert files == {"model.json", "model.safetensors", "SHA256SUMS", "README.md", "report.html", "report.json"}
+    assert files == {
+        *("model.json", "model.safetensors", "guard.safetensors", "SHA256SUMS"),
+        *("README.md", "report.html", "report.json"),
+    }
     assert "transfuse fit" in (here / "m" / "report.html").read_text()
     assert load("m").classes == ("cat", "dog", "eel")
     assert not list((here.parent / "cache" / "runs").iterdir())
@@ -141,7 +144,7 @@ def test_a_picture_that_cannot_be_read_is_named_and_the_others_are_answered(tran
     (here / "broken.png").write_bytes(b"no picture")
     ended = transfuse("predict", model, "broken.png", photos / "cat" / "cat1.png", "--format", "json")
     first, second = strict(ended.out)
-    assert ended.code == 1 and "broken.png" in first["error"] and second["class"] == "cat"
+    assert ended.code == 1 and "broken.png" in first["reason"] and second["class"] == "cat"
     assert transfuse("predict", model, "broken.png").code == 1
 
 

@@ -23,7 +23,7 @@ def test_transfer_predict_evaluate(transfuse, tiny_networks: dict[str, Path], ta
     inputs = ["warm rain and wind", tmp_path / "note.txt", tmp_path / "missing.txt"]
     answered = transfuse("predict", model, *inputs, "--format", "json", "--quiet")
     answers = json.loads(answered.out)
-    assert answered.code == 1 and [("class" in a, "error" in a) for a in answers] == [(True, False)] * 2 + [
+    assert answered.code == 1 and [("class" in a, a["rejected"]) for a in answers] == [(True, False)] * 2 + [
         (False, True)
     ]
     outside = tmp_path / "outside.txt"

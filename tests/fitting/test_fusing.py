@@ -30,7 +30,7 @@ def test_sounds_to_a_saved_model(tmp_path: Path) -> None:
     new = [write_tone(tmp_path / "a.wav", 210), write_tone(tmp_path / "b.wav", 1600, rate=16000), broken]
     again = tr.load(model.save(tmp_path / "model"))
     answers = again.predict(new)
-    assert [answer.get("class") for answer in answers[:2]] == ["low", "high"] and "broken.wav" in answers[2]["error"]
+    assert [answer.get("class") for answer in answers[:2]] == ["low", "high"] and "broken.wav" in answers[2]["reason"]
     assert model.predict(new[:2])[0]["probabilities"] == pytest.approx(answers[0]["probabilities"], abs=1e-4)
     trained = [row for row in model.report.rows if row["steps"]]  # type: ignore[union-attr]
     assert len(trained) == 1 and "sound.wav" in (tmp_path / "model" / "README.md").read_text()

@@ -39,15 +39,15 @@ def test_it_is_saved_and_answers_files_and_rows(fitted: Model, folder: Path) -> 
     new = write_mixed(folder, 100, seed=9)
     answers = model.predict(new)
     truth = [line.rpartition(",")[2] for line in new.read_text().splitlines()[1:]]
-    right = [answer["class"] == label for answer, label in zip(answers, truth, strict=True) if "error" not in answer]
+    right = [answer["class"] == label for answer, label in zip(answers, truth, strict=True) if not answer["rejected"]]
     assert sum(right) / len(right) > 0.75
-    assert "gone.png" in answers[5]["error"] and "Column 'photo'" in answers[5]["error"]
+    assert "gone.png" in answers[5]["reason"] and "Column 'photo'" in answers[5]["reason"]
     again = fitted.predict(new)
     assert all(a.get("confidence") == pytest.approx(b.get("confidence")) for a, b in zip(answers, again, strict=True))
     row = {"size": 0.5, "photo": str(folder / "pictures/9-0.png"), "note": "the song is loud"}
     found = model.predict([row, {**row, "photo": None}, {**row, "photo": None, "note": ""}])
     assert all("class" in answer for answer in found)
-    assert "lacks 'note', 'photo'" in model.predict([{"size": 1.0}])[0]["error"]
+    assert "lacks 'note', 'photo'" in model.predict([{"size": 1.0}])[0]["reason"]
     assert tr.evaluate(model, new).rows[0]["value"]["n"] == 100
 
 

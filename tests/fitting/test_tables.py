@@ -51,8 +51,8 @@ def test_the_model_is_saved_and_answers_rows_and_files(fitted, folder: Path) -> 
     answers = model.predict(rows)
     assert [answer["class"] for answer in answers[:2]] == [">50K", "<=50K"] and "class" in answers[2]
     wrong = model.predict([{"age": "old", "job": "a"}, {"age": 50, "job": "c"}])
-    assert "column 'age' must hold a number, but holds 'old'" in wrong[0]["error"] and wrong[1]["class"] == ">50K"
-    assert "lacks 'job'" in model.predict([{"age": 50}])[0]["error"]
+    assert "column 'age' must hold a number, but holds 'old'" in wrong[0]["reason"] and wrong[1]["class"] == ">50K"
+    assert "lacks 'job'" in model.predict([{"age": 50}])[0]["reason"]
     report = tr.evaluate(model, written(folder / "new.csv", 200, 9))
     assert report.rows[0]["value"]["n"] == 200 and report.rows[0]["value"]["value"] > 0.75
 

@@ -54,8 +54,8 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(colour_model: Model
         colour_model, [folder / "a.png", folder / "broken.png", folder / "none.png", folder / "deeper/c.jpg"]
     )
     assert [answer.get("class") for answer in answers] == ["red", None, None, "blue"]
-    assert "broken.png" in answers[1]["error"] and "none.png" in answers[2]["error"]
-    assert all("error" in answer for answer in predict(colour_model, [folder / "broken.png"]))
+    assert "broken.png" in answers[1]["reason"] and "none.png" in answers[2]["reason"]
+    assert all(answer["rejected"] for answer in predict(colour_model, [folder / "broken.png"]))
 
 
 @pytest.mark.parametrize("nothing", [[], (), np.zeros((0, 8, 8, 3), np.uint8)])

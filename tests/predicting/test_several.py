@@ -46,8 +46,8 @@ def test_the_trunk_sees_every_input_once_for_all_tasks(shared):
     assert sizes == [len(PICTURES)]
     for row, answer in enumerate(answers):
         assert answer["input"] == f"input {row}" and answer["tasks"].keys() == shared.keys()
-    assert answers[0]["tasks"]["task/single-label"].keys() == {"class", "confidence", "probabilities"}
-    assert answers[0]["tasks"]["task/regression"].keys() == {"values"}
+    assert answers[0]["tasks"]["task/single-label"].keys() == {"rejected", "class", "confidence", "probabilities"}
+    assert answers[0]["tasks"]["task/regression"].keys() == {"rejected", "values"}
 
 
 def test_the_answers_are_those_of_each_model_alone(shared):
@@ -81,7 +81,7 @@ def test_trunks_that_were_split_stay_two(shared, model_of: Make, tmp_path: Path)
 def test_an_input_that_cannot_be_read_is_named_once(shared, tmp_path: Path):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     first, second = predict(shared, [tmp_path / "broken.png", PICTURES[0]])
-    assert "broken.png" in first["error"] and "tasks" not in first and "tasks" in second
+    assert "broken.png" in first["reason"] and "tasks" not in first and "tasks" in second
 
 
 def test_one_model_is_saved_and_opened_as_ever(model_of: Make, tmp_path: Path):

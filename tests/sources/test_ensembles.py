@@ -64,7 +64,7 @@ def test_members_of_other_sizes_colours_and_class_orders_answer_as_they_do_alone
     np.testing.assert_allclose(probabilities(again, items), expected, atol=1e-6)
     told = predict(again, [items[0], np.asarray(torch.zeros(20, 30, 3, dtype=torch.uint8)), tmp_path / "none.png"])
     assert told[0]["probabilities"]["dog"] == pytest.approx(expected[0, 1], abs=1e-6)
-    assert "class" in told[1] and "error" in told[2]
+    assert "class" in told[1] and told[2]["rejected"]
 
 
 def test_a_saved_ensemble_is_a_source_and_a_member_again(photos, tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 from transfuse.checking.copies import Copies, copies
 from transfuse.checking.findings import Finding, findings
 from transfuse.checking.judging import Answers, answered
+from transfuse.checking.poisoned import Poison, poison_of
 from transfuse.checking.seeing import Everything, everything, seen
 from transfuse.checking.wrong_labels import Suspects, suspects
 from transfuse.core.errors import DataError
@@ -26,6 +27,8 @@ class Checked:
     answers: Answers | None
     """None where no wrong labels could be looked for; a warning says why."""
     wrong: Suspects | None
+    poison: Poison | None
+    """None where examples have no single label, or too few groups to say anything."""
     warnings: tuple[DataWarning, ...]
 
 
@@ -48,8 +51,13 @@ def examined(
         warnings += [DataWarning(code="cross-validation", message=note, severity="note") for note in answers.notes]
     except DataError as error:
         warnings.append(DataWarning(code="labels-not-checked", message=str(error)))
-    found = findings(task, every, twins, answers, wrong)
-    return Checked(task=task, every=every, found=tuple(found), answers=answers, wrong=wrong, warnings=tuple(warnings))
+    run.watch({"stage": "looking for signs of poisoning", "done": 0, "total": None, "text": ""})
+    poison = poison_of(task, every, x_ND, seed=seed)
+    found = findings(task, every, twins, answers, wrong, poison)
+    return Checked(
+        task=task, every=every, found=tuple(found), answers=answers, wrong=wrong, poison=poison,
+        warnings=tuple(warnings),
+    )  # fmt: skip
 
 
 def units_of(every: Everything, twins: Copies) -> np.ndarray:

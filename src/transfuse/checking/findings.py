@@ -8,6 +8,7 @@ import numpy as np
 from transfuse.checking.copies import Copies
 from transfuse.checking.judging import Answers
 from transfuse.checking.labels import written
+from transfuse.checking.poisoned import Poison
 from transfuse.checking.seeing import Everything
 from transfuse.checking.wrong_labels import Suspects
 from transfuse.core.nouns import Task
@@ -17,6 +18,7 @@ PROBLEMS = {
     "copy-across-splits": "the same example in different splits: figures flatter",
     "near-copy-across-splits": "looks or reads the same in different splits: figures may flatter",
     "wrong-label": "the label is likely wrong",
+    "repeated-patch": "the same patch in several pictures of one class, as a planted trigger would be",
     "copy": "the same example twice in one split",
     "near-copy": "looks or reads the same in one split",
     "one-colour": "a picture of one single colour",
@@ -50,14 +52,33 @@ class Finding:
 
 
 def findings(
-    task: Task, every: Everything, twins: Copies, answers: Answers | None, wrong: Suspects | None
+    task: Task,
+    every: Everything,
+    twins: Copies,
+    answers: Answers | None,
+    wrong: Suspects | None,
+    poison: Poison | None = None,
 ) -> list[Finding]:
     """All findings, most harmful problems first, within a problem the surest first."""
     found = [*_copied(task, every, twins), *_contents(task, every, twins)]
     if answers is not None and wrong is not None:
         found += _mislabelled(task, every, answers, wrong)
+    if poison is not None:
+        found += _planted(task, every, poison)
     order = list(PROBLEMS)
     return sorted(found, key=lambda f: (order.index(f.problem), -(f.score or 0.0), f.place))
+
+
+def _planted(task: Task, every: Everything, poison: Poison) -> Iterator[Finding]:
+    """Nothing is proposed to be removed: a sign is no proof."""
+    for patch in poison.patches:
+        share = round(len(patch.places) / max(1, int((every.examples.targets == patch.label).sum())), 4)
+        about = f"{len(patch.places)} pictures have one patch at {patch.left:.0%} from the left, {patch.upper:.0%} from"
+        for place in patch.places:
+            yield Finding(
+                place=place, problem="repeated-patch", given=_label(task, every, place), score=1 - share,
+                about=f"{about} the top",
+            )  # fmt: skip
 
 
 def _copied(task: Task, every: Everything, twins: Copies) -> Iterator[Finding]:

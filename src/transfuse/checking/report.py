@@ -9,6 +9,7 @@ import numpy as np
 from transfuse.checking.examining import Checked
 from transfuse.checking.findings import PROBLEMS, Finding
 from transfuse.checking.listing import rows_of
+from transfuse.checking.poisoned import section, sentence
 from transfuse.checking.wrong_labels import confused
 from transfuse.core.errors import DataError
 from transfuse.core.nouns import Report, Section
@@ -59,6 +60,8 @@ def _sentences(checked: Checked, counts: Mapping[str, int]) -> list[str]:
         sentences.append(f"{_counted(across, 'has', 'have')} a copy in another split: figures on that split flatter.")
     if counts.get("contradiction"):
         sentences.append(f"{_counted(counts['contradiction'], 'is', 'are')} equal to one with another label.")
+    if checked.poison is not None:
+        sentences.append(sentence(checked.task, checked.poison))
     if not checked.found:
         sentences.append("No copies, contradictions or damaged examples were found.")
     else:
@@ -102,11 +105,25 @@ def _sections(checked: Checked) -> list[Section]:
         sections.append(_gallery(checked, suspected))
     if suspected and checked.task.kind == "single-label":
         sections.append(_mixed_up(checked))
+    sections += _poisoning(checked)
     if checked.found:
         sections.append(_table(checked))
     note = "A test split that is cleaned by a probe's doubts favours models that are like the probe: look first."
     if suspected and any(checked.every.splits_N[finding.place] == "test" for finding in suspected):
         sections.append(Section(kind="text", title="Before you clean the test split", content=[note]))
+    return sections
+
+
+def _poisoning(checked: Checked) -> list[Section]:
+    """The figures of the classes, and pictures of the most suspicious examples."""
+    if checked.poison is None:
+        return []
+    sections = [section(checked.task, checked.poison)]
+    planted = [finding for finding in checked.found if finding.problem == "repeated-patch"]
+    if planted and checked.task.modality == "image":
+        content = [_picture(checked, finding) for finding in planted[:_SHOWN]]
+        note = f"The {len(content)} most suspicious of {len(planted)}: do they have something small in common?"
+        sections.append(Section(kind="pictures", title="Perhaps planted", content=content, note=note))
     return sections
 
 
@@ -130,7 +147,7 @@ def _picture(checked: Checked, finding: Finding) -> dict[str, Any]:
         "name": examples.names[finding.place],
         "truth": finding.given,
         "said": "given",
-        "answer": f"perhaps {finding.suggested}",
+        "answer": f"perhaps {finding.suggested}" if finding.suggested else finding.about,
         "confidence": finding.score,
     }
 

@@ -17,6 +17,9 @@ from transfuse.cli import shared
 @click.option("--norm", type=click.Choice(["linf", "l2"]), help="What eps bounds: every pixel, or the picture.")
 @click.option("--attack", type=click.Choice(["pgd", "autoattack"]), help="pgd is quick, autoattack is what counts.")
 @click.option("--robust-examples", "attacked", type=int, help="At most so many are attacked. [default: 1000]")
+@click.option(
+    "--encode", help="Make pictures coarser first (jpeg:75, bits:4, median:3, gaussian:1): what does it cost?"
+)
 @click.option("--report", type=click.Path(), help="Write the report as .html or .json too.")
 @click.option("--seed", type=int, default=0, help="Of the bootstrap.")
 @click.option("--trust-code", is_flag=True, help="Open a model that was built by the user's own function.")
@@ -32,6 +35,7 @@ def command(
     norm: str | None,
     attack: str | None,
     attacked: int | None,
+    encode: str | None,
     report: str | None,
     seed: int,
     trust_code: bool,
@@ -53,6 +57,7 @@ def command(
             split=split,
             outside=outside,
             robust=wanted or robust,
+            encode=encode,
             seed=seed,
             trust_code=trust_code,
             run=run,

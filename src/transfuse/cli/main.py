@@ -35,6 +35,7 @@ COMMANDS = {
     "check": ("transfuse.cli.check:command", "What is wrong with labelled data: copies, wrong labels, splits."),
     "compare": ("transfuse.cli.compare:command", "Two saved models on the same examples, by paired difference."),
     "perplexity": ("transfuse.cli.perplexity:command", "How well a language model foretells texts."),
+    "guard": ("transfuse.cli.guard:command", "Teach a saved model to tell inputs unlike those it learnt from."),
     "predict": ("transfuse.cli.predict:command", "Answers for pictures, texts or rows."),
     "methods": ("transfuse.cli.methods:command", "The methods of transfer and their options."),
     "cache": ("transfuse.cli.cache:command", "What is cached, how large it is; clear it."),

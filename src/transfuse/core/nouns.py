@@ -41,6 +41,8 @@ class Preprocessing:
     """0..1: for `crop`, the share of the shorter side that is kept."""
     crop: Literal["none", "ink"] = "none"
     """`ink` first cuts to the box of what differs from the background, which keeps its shape."""
+    encoding: str = ""
+    """Such as `jpeg:75+bits:5`: how pictures are made coarser before the network sees them; empty for not at all."""
     known: bool = True
     """False when a default was assumed because the source does not say."""
 
@@ -260,6 +262,24 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Guard:
+    """What a model knows of the inputs that it learnt from, by which `predict` tells that others are unlike them."""
+
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Least and most of what the training inputs measured: `width`, `height`, `characters`, `seconds`, ..."""
+    score: str = ""
+    """By which inputs from outside are told (`probing.outside.SCORES`); empty for none."""
+    statistics: "Mapping[str, np.ndarray]" = field(default_factory=dict)
+    """What the score needs beside the network."""
+    threshold: float = 0.0
+    """Of the score: what lies above is from outside."""
+    share: float = 0.01
+    """0..1: of ordinary inputs, how many were to be taken for strangers."""
+    ordinary: Mapping[str, float] = field(default_factory=dict)
+    """Share of new ordinary inputs above the threshold: `value`, `low`, `high` (95 %), `n` of validation."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """A predictor: network, preprocessing, classes and where all of it came from."""
 
@@ -285,6 +305,8 @@ class Model:
     confidences: tuple[float, ...] = ()
     """0..1: quantiles, in equal steps, of the confidence of its answers on the validation split, by which `predict` may
     reject; empty when unknown."""
+    guard: Guard | None = None
+    """None for models of older versions: `guard` makes one."""
     learnt: "Learnt | None" = None
     """Of a probe: the sums that its head was made of, for `update` and `forget`; personal data."""
 

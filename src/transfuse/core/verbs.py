@@ -31,6 +31,7 @@ VERBS = {
     "evaluate": "transfuse.evaluating.evaluate:evaluate",
     "perplexity": "transfuse.evaluating.language:perplexity",
     "compare": "transfuse.evaluating.compare:compare",
+    "guard": "transfuse.predicting.guarding:guard",
     "predict": "transfuse.predicting.predict:predict",
     "save": "transfuse.predicting.several:save",
     "load": "transfuse.predicting.several:load",

@@ -17,7 +17,7 @@ from transfuse.distilling.repeating import Taught, alone_of, taught
 from transfuse.distilling.report import evidence
 from transfuse.distilling.sums import parsed
 from transfuse.distilling.teachers import AnyTeacher
-from transfuse.predicting.predict import confidences_of, probabilities
+from transfuse.predicting.guarding import guarded
 from transfuse.tuning.recording import as_model, described
 
 
@@ -74,8 +74,7 @@ def distill(
     step = _step(found, method, scratch, time.monotonic() - started)
     called = name or f"{plan.student.name} distilled from {found.plan.teacher_name or 'itself'}"[:200]
     model = as_model(found.outcome, plan.task, step, called)
-    valid_NC = probabilities(model, plan.task.splits["valid"].items, run=run)
-    model = replace(model, confidences=confidences_of(valid_NC, plan.task.kind))
+    model = guarded(model, plan.task, run=run)
     other = _alone(plan, found, run) if compare and not found.outcome.interrupted else None
     return replace(model, **evidence(model, found, other, run=run, command=command))
 

@@ -30,6 +30,7 @@ from transfuse.fitting.refitting import refitted
 from transfuse.fitting.report import evidence
 from transfuse.fitting.trainings import train
 from transfuse.fitting.unlabelled import require_unlabelled
+from transfuse.predicting.guarding import guarded
 from transfuse.predicting.predict import confidences_of
 from transfuse.sources.references import find, told_apart
 from transfuse.sources.sounds import suiting as sound_sources
@@ -117,15 +118,18 @@ def fit(
         progress.decisions.append(decision)
         if not progress.interrupted and progress.by("probe"):
             progress.notes += advice(leading(progress), taken, task, seed=seed, run=run)
+        before = taken
         if refit and not progress.interrupted:
             taken = refitted(taken, task, run, progress)
     settings = {**wanted, "budget": limit, "refit": refit, "remember": remember, "seed": seed, **plain(options)}
     settings |= {name: _called(given) for name, given in beside.items()}
     step = _recorded(taken, found, task, settings, started)
-    judged = taken.validation
-    confidences = confidences_of(judged.outputs_NC, judged.kind)
+    # a refitted model has learnt from the validation split: what is ordinary is told by the one before it
+    watched = before.model if progress.interrupted else guarded(before.model, task, run=run)
+    confidences = confidences_of(before.validation.outputs_NC, task.kind)
     name = name or f"{task.name} ({taken.name})"
     model = replace(taken.model, name=name, provenance=step, confidences=confidences)
+    model = replace(model, guard=None if progress.interrupted else watched.guard)
     return replace(model, **evidence(model, taken, progress, task, command=command, budget=limit, run=run))
 
 

@@ -52,7 +52,7 @@ def as_model(
     temperature = math.exp(sum(math.log(parent.temperature) for parent in parents.values()) / len(parents))
     model = replace(
         first, name=f"{recipe.method} of {', '.join(names)}"[:200], provenance=step, metrics={}, report=None,
-        learnt=None, temperature=temperature, licence="; ".join(licences),
+        learnt=None, guard=None, temperature=temperature, licence="; ".join(licences),
     )  # fmt: skip
     return model, parents
 

@@ -14,6 +14,7 @@ from transfuse.core import atomic, digests, sums
 from transfuse.core.errors import ModelError, TransfuseError
 from transfuse.core.nouns import Model
 from transfuse.core.provenance import plain, step_from
+from transfuse.predicting import guard_file
 from transfuse.predicting.card import card
 from transfuse.predicting.learnt import LEARNT, facts_of, read_learnt, write_learnt
 from transfuse.probing.learnt import Learnt
@@ -114,6 +115,7 @@ def _rebuilt(document: dict[str, Any], folder: Path, tensors: dict[str, Any], tr
         provenance=step_from(document["provenance"]),
         confidences=tuple(document.get("confidences", ())),
         target_scale=(tuple(scale[0]), tuple(scale[1])) if scale else None,
+        guard=guard_file.read(document.get("guard"), folder),
         network=network,
     )
 
@@ -158,5 +160,6 @@ def _document(model: Model, part: Path) -> dict[str, Any]:
         "metrics": plain(model.metrics),
         "digest": digests.of_file(part / TENSORS),
         "learnt": plain(learnt),
+        "guard": guard_file.written(model.guard, part),
         "provenance": plain(model.provenance),
     }

@@ -1,11 +1,12 @@
 """Model x inputs -> answers.
 
-Letters: N inputs, C classes or target columns.
+An input that cannot be read, is larger than its limits, or is turned away by a filter gets a reason, never a guess; the
+others are answered. Letters: N inputs, B inputs of a batch, C classes or target columns.
 """
 
 import contextlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,12 @@ from transfuse.core.ahead import ahead
 from transfuse.core.errors import DataError, UsageError
 from transfuse.core.nouns import AnyPreprocessing, Kind, Model
 from transfuse.core.runs import Run
-from transfuse.sources.inputs import blocks, decoded, expanded, identity, tensor_of
+from transfuse.predicting.reading import Part, parts
+from transfuse.predicting.turning_away import Asked, Ood, Rules, answer, asked_for, refused
+from transfuse.probing.outside import FEATURED
+from transfuse.sources.inputs import Refused, blocks, expanded, identity, tensor_of
 from transfuse.sources.network import SharedNetwork
+from transfuse.tasks.limits import Limits
 
 _AHEAD = 4  # batches prepared ahead of the network
 _QUANTILES = 201  # of the confidence on the validation split that a Model keeps
@@ -28,8 +33,8 @@ def logits(
     network: nn.Module, items: Sequence[Any], preprocessing: AnyPreprocessing, *, run: Run = Run(), batch_size: int = 64
 ) -> np.ndarray:
     """Outputs of a network in evaluation mode, float32 (N, C), in the order of `items`."""
-    # a body of buffers alone, such as counted words, has no parameters
-    device = next(itertools.chain(network.parameters(), network.buffers())).device
+    # a body of buffers alone, such as counted words, has no parameters; that of plain columns has neither
+    device = next((tensor.device for tensor in itertools.chain(network.parameters(), network.buffers())), None)
     was_training = network.training
     network.eval()
     places = blocks(items, preprocessing, batch_size)
@@ -76,18 +81,27 @@ def probabilities_of_all(
     models: Mapping[str, Model], items: Sequence[Any], *, run: Run = Run()
 ) -> dict[str, np.ndarray]:
     """The same of several models by name; a body that some of them share sees every item once."""
-    found: dict[str, np.ndarray] = {}
+    return {name: found.outputs_NC for name, found in asked(models, items, run=run).items()}
+
+
+def asked(
+    models: Mapping[str, Model], items: Sequence[Any], *, scored: Set[str] = frozenset(), run: Run = Run()
+) -> dict[str, Asked]:
+    """Logits and answers of several models; of those in `scored` the features too, where their guard asks for them."""
+    found: dict[str, Asked] = {}
     for names in sharing_a_trunk(models):
-        if len(names) == 1:
-            found[names[0]] = probabilities(models[names[0]], items, run=run)
-            continue
-        first = models[names[0]]
-        heads = [models[name].network.get_submodule("head") for name in names]
-        network = SharedNetwork(first.network.get_submodule("body"), heads).eval()
-        raw_NC = logits(network, items, first.preprocessing, run=run)
-        widths = np.cumsum([len(models[name].classes) for name in names])
-        for name, own_NC in zip(names, np.split(raw_NC, widths[:-1], axis=1), strict=True):
-            found[name] = _answered(models[name], own_NC)
+        group = [models[name] for name in names]
+        featured = any(
+            name in scored and one.guard and one.guard.score in FEATURED for name, one in zip(names, group, strict=True)
+        )
+        heads = [one.network.get_submodule("head") for one in group] + [nn.Identity()] * featured
+        alone = len(heads) == 1
+        network = group[0].network if alone else SharedNetwork(group[0].network.get_submodule("body"), heads).eval()
+        raw = logits(network, items, group[0].preprocessing, run=run)
+        ends = np.cumsum([len(one.classes) for one in group])
+        *parts, rest = np.split(raw, ends, axis=1)
+        for name, own_NC in zip(names, parts, strict=True):
+            found[name] = Asked(own_NC, _answered(models[name], own_NC), rest if featured else None)
     return {name: found[name] for name in models}
 
 
@@ -113,39 +127,71 @@ def _common_preprocessing(models: Mapping[str, Model]) -> AnyPreprocessing:
 
 
 def predict(
-    model: Model | Mapping[str, Model], inputs: Any, *, reject: float | None = None, run: Run = Run()
+    model: Model | Mapping[str, Model],
+    inputs: Any,
+    *,
+    reject: float | None = None,
+    ood: Ood = "flag",
+    strict: bool = False,
+    limits: Limits = Limits(),
+    run: Run = Run(),
 ) -> list[dict[str, Any]]:
     """One answer for each input, in order.
 
     For pictures `inputs` is a path, an array or a PIL picture; for texts a text or the path of a `.txt` file; or a
-    sequence of them. A folder stands for the files in it. An answer has `input` and, by kind, `class` + `confidence` +
-    `probabilities`, or `classes` + `probabilities`, or `values`. An input that cannot be read gets `error` in words
-    instead; the others are answered. `reject` (0..1) is the share of answers to inputs like those of the validation
-    split that is given up, so that inputs that belong to no class are found: each answer then says whether it is
-    `rejected`. Of several models (a mapping from task to Model) an answer has `input` and `tasks`, a mapping from task
-    to that task's answer; trunks that they share see each input once.
+    sequence of them. A folder stands for the files in it. An answer has `input`, `rejected` and, by kind, `class` +
+    `confidence` + `probabilities`, or `classes` + `probabilities`, or `values`; where the input is unlike what the
+    model learnt from, `warnings` in words. A rejected one has `reason` instead, and no answer. Of several models (a
+    mapping from task to Model) an answer has `input` and `tasks`, a mapping from task to that task's answer; trunks
+    that they share see each input once.
+
+    Args:
+        model: A Model, or those of several tasks.
+        inputs: What to answer for.
+        reject: 0..1: share of answers to inputs like those of the validation split that is given up, least sure first.
+        ood: What becomes of inputs that score as strange as hardly any of the validation split (`Guard`): `flag` says
+            so in `outside`, `reject` turns them away, `off` does not ask.
+        strict: Reject what would only be warned of: sizes, ranges and categories that training did not have.
+        limits: What one input may ask of this machine, by its header, before it is decoded.
+        run: Watcher.
     """
     single = isinstance(model, Model)
     models = {"": model} if isinstance(model, Model) else model
-    least = {name: None if reject is None else rejected_below(one, reject) for name, one in models.items()}
+    rules = {
+        name: Rules(None if reject is None else rejected_below(one, reject), asked_for(one, ood))
+        for name, one in models.items()
+    }
     preprocessing = _common_preprocessing(models)
-    items = expanded(inputs, preprocessing)
-    readable, errors = [], {}
-    for place, item in enumerate(items):
-        try:
-            readable.append(decoded(item, preprocessing))
-        except DataError as error:
-            errors[place] = str(error)
-    outputs = probabilities_of_all(models, readable, run=run)
-    rows = (
-        {name: _answer(one, outputs[name][row], least[name]) for name, one in models.items()}
-        for row in range(len(readable))
-    )
-    answers = (row[""] if single else {"tasks": row} for row in rows)
-    return [
-        {"input": _named(item, place)} | ({"error": errors[place]} if place in errors else next(answers))
-        for place, item in enumerate(items)
-    ]
+    items = expanded(inputs, preprocessing, limits)
+    found: list[dict[str, Any]] = [{} for _ in items]
+    for part in parts(items, models, preprocessing, limits, strict):
+        for place, reason in part.reasons.items():
+            found[place] = refused(reason)
+        for place, said, row in zip(part.places, part.warnings, _rows(models, part, rules, run), strict=True):
+            own = {name: answer(models[name], one, rules[name]) for name, one in row.items()}
+            told = own[""] if single else {"tasks": own}
+            found[place] = {**told, "warnings": said} if said else told
+    return [{"input": _named(item, place), **found[place]} for place, item in enumerate(items)]
+
+
+def _rows(
+    models: Mapping[str, Model], part: Part, rules: Mapping[str, Rules], run: Run
+) -> Iterator[Mapping[str, Asked | str]]:
+    """What each model says of each input; or why it says nothing."""
+    if not part.items:
+        return
+    scored = frozenset(name for name, rule in rules.items() if rule.ood != "off")
+    try:
+        found = asked(models, part.items, scored=scored, run=run)
+    except DataError as problem:  # of one of them, which is told when it is asked alone
+        if len(part.items) == 1:
+            yield dict.fromkeys(models, str(problem))
+            return
+        for place, item in zip(part.places, part.items, strict=True):
+            yield from _rows(models, Part(places=[place], items=[item], warnings=[[]]), rules, run)
+        return
+    for row in range(len(part.items)):
+        yield {name: one.row(row) for name, one in found.items()}
 
 
 def confidences_of(outputs_NC: np.ndarray, kind: Kind) -> tuple[float, ...]:
@@ -169,16 +215,7 @@ def rejected_below(model: Model, share: float) -> float:
     return float(np.interp(share, np.linspace(0, 1, len(model.confidences)), model.confidences)) if share else 0.0
 
 
-def _answer(model: Model, outputs_C: np.ndarray, least: float | None = None) -> dict[str, Any]:
-    values = {name: float(value) for name, value in zip(model.classes, outputs_C, strict=True)}
-    if model.kind == "regression":
-        return {"values": values}
-    if model.kind == "multi-label":
-        return {"classes": [name for name, value in values.items() if value >= 0.5], "probabilities": values}
-    best = int(outputs_C.argmax())
-    found = {"class": model.classes[best], "confidence": float(outputs_C[best]), "probabilities": values}
-    return found if least is None else {**found, "rejected": bool(outputs_C[best] < least)}
-
-
 def _named(item: Any, place: int) -> str:
+    if isinstance(item, Refused):
+        return item.name
     return str(item) if isinstance(item, str | Path) else f"input {place}"

@@ -200,7 +200,8 @@ def _early(model: Model, body: ExitsBody, described: dict[str, Any]) -> Model:
         head.bias.zero_()
     return replace(
         model, builder={"exits": {"of": model.builder, **described}}, head={"kind": "linear"}, temperature=1.0,
-        network=Network(body, head).eval().requires_grad_(False), confidences=(), learnt=None, metrics={}, report=None,
+        network=Network(body, head).eval().requires_grad_(False), confidences=(), guard=None, learnt=None, metrics={},
+        report=None,
     )  # fmt: skip
 
 

@@ -79,8 +79,8 @@ def with_rows(model: Model, names: Sequence[str]) -> Model:
         scale = (tuple(mean), tuple(deviation))
     changed = Network(network.body, head).train(network.training)
     return replace(
-        model, classes=tuple(names), network=changed, target_scale=scale, confidences=(), learnt=None, metrics={},
-        report=None,
+        model, classes=tuple(names), network=changed, target_scale=scale, confidences=(), guard=None,
+        learnt=None, metrics={}, report=None,
     )  # fmt: skip
 
 

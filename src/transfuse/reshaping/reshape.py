@@ -13,7 +13,8 @@ from transfuse.core.provenance import plain
 from transfuse.core.runs import Run
 from transfuse.evaluating.assessing import require_same_question
 from transfuse.predicting.folder import load
-from transfuse.predicting.predict import activated, confidences_of, logits
+from transfuse.predicting.guarding import guarded
+from transfuse.predicting.predict import logits
 from transfuse.probing.calibrating import temperature
 from transfuse.reshaping.report import evidence
 from transfuse.reshaping.ways import PRESERVING, WAYS, Given
@@ -99,9 +100,8 @@ def _task(model: Model, data: Any, seed: int, run: Run) -> Task | None:
 def _calibrated(model: Model, task: Task | None, run: Run) -> Model:
     """With the temperature and the confidences of its new answers; without any where no example tells them."""
     if task is None or task.classes != model.classes:
-        return replace(model, confidences=())
+        return replace(model, confidences=(), guard=None)
     valid = task.splits["valid"]
     logits_NC = logits(model.network, valid.items, model.preprocessing, run=run)
     model = replace(model, temperature=temperature(logits_NC, valid.targets, model.kind))
-    outputs_NC = activated(logits_NC, model.kind, temperature=model.temperature, target_scale=model.target_scale)
-    return replace(model, confidences=confidences_of(outputs_NC, model.kind))
+    return guarded(replace(model, guard=None), task, run=run)

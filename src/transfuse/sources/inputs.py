@@ -9,12 +9,14 @@ Letters: B examples of a batch, c channels, h w pixels, T tokens, K columns.
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from transfuse.core.errors import DataError, UsageError
 from transfuse.core.nouns import (
     AnyPreprocessing,
     DataWarning,
@@ -25,6 +27,8 @@ from transfuse.core.nouns import (
     TextPreprocessing,
 )
 from transfuse.core.provenance import plain
+from transfuse.tasks.images.encodings import parsed
+from transfuse.tasks.limits import Limits
 
 MODALITIES: Mapping[Modality, str] = {
     "image": "transfuse.sources.images.inputs",
@@ -35,6 +39,7 @@ MODALITIES: Mapping[Modality, str] = {
 
 _JOINT = "transfuse.sources.joint_inputs"
 
+_PLAIN = ("encoding", "")  # older versions did not know it
 PADDING = -1
 """Stands in a batch of texts where a text has ended."""
 
@@ -78,14 +83,43 @@ def bytes_each(preprocessing: AnyPreprocessing) -> int:
     return _of(preprocessing).bytes_each(preprocessing)
 
 
-def decoded(item: Any, preprocessing: AnyPreprocessing) -> Any:
-    """One input of a user as an item that `tensor_of` takes. Raises `DataError` when it cannot be read."""
-    return _of(preprocessing).decoded(item, preprocessing)
+@dataclass(frozen=True)
+class Refused:
+    """Stands for a file of several inputs, such as a table, that cannot be read or is larger than it may be."""
+
+    name: str
+    reason: str
 
 
-def expanded(inputs: Any, preprocessing: AnyPreprocessing) -> list[Any]:
-    """The single inputs that a user means: a folder stands for the files in it. Raises `DataError` for none."""
-    return _of(_first(preprocessing)).expanded(inputs)
+def decoded(item: Any, preprocessing: AnyPreprocessing, limits: Limits = Limits()) -> Any:
+    """One input of a user as an item that `tensor_of` takes.
+
+    Raises `DataError` when it cannot be read; and, before it is decoded, when it is larger than `limits` say.
+    """
+    if isinstance(item, Refused):
+        raise DataError(item.reason)
+    return _of(preprocessing).decoded(item, preprocessing, limits)
+
+
+def expanded(inputs: Any, preprocessing: AnyPreprocessing, limits: Limits | None = None) -> list[Any]:
+    """The single inputs that a user means: a folder stands for the files in it. Raises `DataError` for none.
+
+    With `limits` a file that holds several inputs and cannot be read, or is larger than they say, stands as `Refused`.
+    """
+    return _of(_first(preprocessing)).expanded(inputs, limits)
+
+
+def traits(item: Any, preprocessing: AnyPreprocessing) -> dict[str, float]:
+    """What an input measures by its header, such as width and height. Raises `DataError` when it cannot be read."""
+    return _of(_first(preprocessing)).traits(item)
+
+
+def oddities(read: Any, preprocessing: AnyPreprocessing) -> list[str]:
+    """What of a decoded input was not met where its preprocessing was learnt, in words; of rows of tables."""
+    while isinstance(preprocessing, JointPreprocessing):
+        read, preprocessing = read[0], preprocessing.views[0]
+    found = _of(preprocessing)
+    return found.oddities(read, preprocessing) if hasattr(found, "oddities") else []
 
 
 def digests_of(items: Sequence[Any], preprocessing: AnyPreprocessing) -> tuple[str, ...]:
@@ -125,9 +159,10 @@ def identity(preprocessing: AnyPreprocessing) -> dict[str, Any]:
 
 
 def _without_places(document: Any) -> Any:
-    """Plain values without the paths of tokenizers."""
+    """Plain values without the paths of tokenizers, and without an encoding that changes nothing."""
     if isinstance(document, dict):
-        return {name: _without_places(value) for name, value in document.items() if name != "tokenizer"}
+        kept = {name: value for name, value in document.items() if name != "tokenizer" and (name, value) != _PLAIN}
+        return {name: _without_places(value) for name, value in kept.items()}
     return [_without_places(value) for value in document] if isinstance(document, list) else document
 
 
@@ -143,6 +178,19 @@ def from_plain(document: Mapping[str, Any], folder: Path | None = None) -> AnyPr
 def written(preprocessing: AnyPreprocessing, folder: Path) -> dict[str, Any]:
     """The plain form for a saved Model's document; what belongs to it in files is written into `folder`."""
     return _of(preprocessing).written(preprocessing, folder)
+
+
+def with_encoding(preprocessing: AnyPreprocessing, encoding: str) -> AnyPreprocessing:
+    """The preprocessing with pictures made coarser (`tasks.images.encodings`).
+
+    Raises `UsageError` for other data than pictures.
+    """
+    if isinstance(preprocessing, JointPreprocessing):
+        return replace(preprocessing, views=tuple(with_encoding(view, encoding) for view in preprocessing.views))
+    if not isinstance(preprocessing, Preprocessing):
+        raise UsageError(f"`encode` is for pictures, but the model takes {described(preprocessing)}.")
+    parsed(encoding)
+    return replace(preprocessing, encoding=encoding)
 
 
 def _of(preprocessing: AnyPreprocessing) -> Any:

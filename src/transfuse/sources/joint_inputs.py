@@ -15,6 +15,7 @@ import torch
 
 from transfuse.core.nouns import AnyPreprocessing, DataWarning, JointPreprocessing, TextPreprocessing
 from transfuse.sources import inputs
+from transfuse.tasks.limits import Limits
 
 
 class Decoded(tuple[Any, ...]):
@@ -47,9 +48,9 @@ def bytes_each(preprocessing: JointPreprocessing) -> int:
     return sum(4 * math.prod(shape(view)) for view in preprocessing.views)
 
 
-def decoded(item: Any, preprocessing: JointPreprocessing) -> Decoded:
+def decoded(item: Any, preprocessing: JointPreprocessing, limits: Limits) -> Decoded:
     """The input as every view wants it; raises `DataError` when it cannot be read."""
-    return Decoded(inputs.decoded(item, view) for view in preprocessing.views)
+    return Decoded(inputs.decoded(item, view, limits) for view in preprocessing.views)
 
 
 def described(preprocessing: JointPreprocessing) -> str:

@@ -85,7 +85,7 @@ def relearnt(model: Model, learnt: Learnt, step: Step) -> Model:
     head = copy.deepcopy(model.network.get_submodule("head"))
     write_linear(head, solved(learnt), learnt.temperature, model.target_scale)
     network = Network(model.network.get_submodule("body"), head).eval().requires_grad_(False)
-    return replace(model, network=network, learnt=learnt, provenance=step, metrics={}, report=None)
+    return replace(model, network=network, learnt=learnt, provenance=step, guard=None, metrics={}, report=None)
 
 
 def step_of(verb: str, model: Model, seconds: float, options: Mapping[str, Any]) -> Step:

@@ -13,7 +13,7 @@ from transfuse.evaluating.assessing import Assessment, assess, plain_row
 from transfuse.evaluating.sections import detailed
 from transfuse.evaluating.text_baseline import NAME, against, text_baseline
 from transfuse.measuring.metrics import PRIMARY
-from transfuse.predicting.predict import confidences_of, probabilities
+from transfuse.predicting.guarding import guarded
 from transfuse.sources.inputs import notes_on
 from transfuse.sources.references import find
 from transfuse.sources.suiting import suited
@@ -58,9 +58,7 @@ def transfer(
     task = data if isinstance(data, Task) else open_task(data, seed=options.get("seed", 0), run=run)
     source = find(str(source), trust_code=trust_code) if not isinstance(source, Source) else source
     model, outcome = carried_out(source, task, method=method, name=name, run=run, options=options)
-    if task.kind == "single-label":
-        valid_NC = probabilities(model, task.splits["valid"].items, run=run)
-        model = replace(model, confidences=confidences_of(valid_NC, task.kind))
+    model = guarded(model, task, run=run)
     evidence = _evidence(model, outcome, task, run, command)
     warnings = (*about_columns(source, task), *evidence["report"].warnings)
     return replace(model, **{**evidence, "report": replace(evidence["report"], warnings=warnings)})

@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from transfuse.core.errors import UsageError
-from transfuse.core.nouns import AnyPreprocessing
+from transfuse.core.nouns import AnyPreprocessing, Guard
 from transfuse.probing.learnt import Learnt
 
 
@@ -47,5 +47,7 @@ class Outcome:
     licence: str = "unknown"
     out_of_fold_NC: np.ndarray | None = None
     """Of a frozen source: answers on the training split (N, C), each by a head that was fitted without that example."""
+    guard: Guard | None = None
+    """Of a probe: the statistics of its features, by which strangers may be told."""
     learnt: Learnt | None = None
     """What a probe's head was made of."""

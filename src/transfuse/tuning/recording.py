@@ -25,6 +25,7 @@ def as_model(outcome: Outcome, task: Task, step: Step, name: str) -> Model:
         target_scale=outcome.target_scale,
         provenance=step,
         licence=outcome.licence,
+        guard=outcome.guard,
         learnt=outcome.learnt,
     )
 

@@ -23,6 +23,7 @@ from transfuse.sources.opening import open_source, rebuild
 from transfuse.sources.references import find
 from transfuse.sources.texts import inputs as text_inputs
 from transfuse.sources.texts.networks import pool
+from transfuse.tasks.limits import Limits
 from transfuse.tasks.texts.opening import open_texts
 
 TEXTS, LABELS = sentences(10)
@@ -250,7 +251,7 @@ def test_pooling_ignores_padding() -> None:
 def test_what_a_user_may_hand_in(tmp_path: Path) -> None:
     preprocessing = TextPreprocessing(tokenizer="", digest="", max_length=8)
     (tmp_path / "a.txt").write_text("from a file")
-    assert [text_inputs.decoded(item, preprocessing) for item in ("a text", str(tmp_path / "a.txt"))] == [
+    assert [text_inputs.decoded(item, preprocessing, Limits()) for item in ("a text", str(tmp_path / "a.txt"))] == [
         "a text",
         "from a file",
     ]
@@ -259,4 +260,4 @@ def test_what_a_user_may_hand_in(tmp_path: Path) -> None:
     assert inputs.expanded(tmp_path / "t.csv", preprocessing) == ["a b c", "d e f"]
     for bad in ("  ", str(tmp_path / "b.txt"), 3):
         with pytest.raises(DataError):
-            text_inputs.decoded(bad, preprocessing)
+            text_inputs.decoded(bad, preprocessing, Limits())

@@ -50,7 +50,7 @@ def test_it_learns_what_cells_say_of_each_other_and_knows_new_categories(task: T
     again = tr.load(model.save(tmp_path / "model"))
     items = task.splits["test"].items
     np.testing.assert_allclose(probabilities(again, items), probabilities(model, items), rtol=1e-6)
-    assert "error" not in again.predict([{"a": 1.0, "b": 1.0, "town": "z"}])[0]
+    assert not again.predict([{"a": 1.0, "b": 1.0, "town": "z"}])[0]["rejected"]
 
 
 def test_labels_of_the_rows_are_never_read(task: Task, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from transfuse.fitting.shrinking.limits import Limit, limits
 from transfuse.fitting.shrinking.report import evidence
 from transfuse.fitting.shrinking.shapes import SPACE, first, shaped
 from transfuse.predicting.folder import load
-from transfuse.predicting.predict import confidences_of, probabilities
+from transfuse.predicting.guarding import guarded
 from transfuse.searching.search import Found, search
 from transfuse.searching.strategies import Strategy
 from transfuse.sources.references import find
@@ -150,8 +150,7 @@ def _rung(ladder: _Ladder, limit: Limit, run: Run) -> Rung:
         version=transfuse.__version__,
     )  # fmt: skip
     model = as_model(outcome, ladder.task, step, f"{ladder.whole.name}, {limit.name}"[:200])
-    valid_NC = probabilities(model, ladder.task.splits["valid"].items, run=run)
-    model = replace(model, confidences=confidences_of(valid_NC, ladder.task.kind))
+    model = guarded(model, ladder.task, run=run)
     return Rung(limit=limit, model=model, untaught=cut, found=found, scratch=scratch)
 
 

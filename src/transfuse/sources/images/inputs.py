@@ -11,7 +11,8 @@ from transfuse.core.errors import DataError
 from transfuse.core.nouns import DataWarning, Preprocessing
 from transfuse.core.provenance import plain
 from transfuse.sources.images import preprocessing as pictures
-from transfuse.tasks.images import decoding, inspecting, loading
+from transfuse.tasks.images import decoding, inspecting, limiting, loading
+from transfuse.tasks.limits import Limits, is_folder
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
@@ -38,25 +39,32 @@ def bytes_each(preprocessing: Preprocessing) -> int:
     return height * width * preprocessing.channels
 
 
-def decoded(item: Any, preprocessing: Preprocessing) -> Any:
-    """A Pillow picture of the wanted channels."""
+def decoded(item: Any, preprocessing: Preprocessing, limits: Limits) -> Any:
+    """Pixels of the wanted channels."""
+    limiting.require_within(item, limits)
     return decoding.decode(item, preprocessing.channels)
 
 
-def expanded(inputs: Any) -> list[Any]:
+def expanded(inputs: Any, limits: Limits | None) -> list[Any]:
     """One path, array or Pillow picture, or a sequence of them; a folder stands for the pictures in it."""
     single = isinstance(inputs, str | Path) or (isinstance(inputs, np.ndarray) and inputs.ndim < 4)
     if single or not _is_sequence(inputs):
         inputs = [inputs]
     items: list[Any] = []
     for item in inputs:
-        if isinstance(item, str | Path) and Path(item).is_dir():
+        if isinstance(item, str | Path) and is_folder(item):
             items += sorted(path for path in Path(item).rglob("*") if path.suffix.lower() in SUFFIXES)
         else:
             items.append(item)
     if not items:
         raise DataError("There must be at least one picture to predict, but none was given or found.")
     return items
+
+
+def traits(item: Any) -> dict[str, float]:
+    """Width and height in pixels."""
+    width, height = limiting.size_of(item)
+    return {"width": width, "height": height}
 
 
 def digests_of(items: Sequence[Any]) -> tuple[str, ...]:
@@ -68,7 +76,8 @@ def described(preprocessing: Preprocessing) -> str:
     """Size and colours."""
     height, width = preprocessing.size
     ink = ", cropped to what differs from the background" if preprocessing.crop == "ink" else ""
-    return f"{height} by {width} pixels, {'grey' if preprocessing.channels == 1 else 'RGB'}{ink}"
+    coarse = f", encoded as {preprocessing.encoding}" if preprocessing.encoding else ""
+    return f"{height} by {width} pixels, {'grey' if preprocessing.channels == 1 else 'RGB'}{ink}{coarse}"
 
 
 def notes_on(items: Sequence[Any], preprocessing: Preprocessing) -> tuple[DataWarning, ...]:

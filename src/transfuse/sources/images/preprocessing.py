@@ -13,6 +13,7 @@ import torch
 from transfuse.core.errors import UsageError
 from transfuse.core.nouns import Preprocessing
 from transfuse.core.tables import chosen
+from transfuse.tasks.images.encodings import parsed
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -95,6 +96,7 @@ def _checked(preprocessing: Preprocessing) -> Preprocessing:
             f"`mean` and `std` must both have 3 values (or 1 for grey), but are {preprocessing.mean} and"
             f" {preprocessing.std}."
         )
+    parsed(preprocessing.encoding)
     if min(preprocessing.std) <= 0 or preprocessing.range <= 0:
         raise UsageError(f"`std` and `range` must be positive, but are {preprocessing.std} and {preprocessing.range}.")
     return preprocessing

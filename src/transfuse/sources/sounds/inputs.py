@@ -16,8 +16,9 @@ from transfuse.core.nouns import DataWarning, Preprocessing, SoundPreprocessing
 from transfuse.core.provenance import plain
 from transfuse.sources.images import preprocessing as pictures
 from transfuse.sources.sounds.log_mel import log_mel
+from transfuse.tasks.limits import Limits, is_folder
 from transfuse.tasks.listing import SOUNDS
-from transfuse.tasks.sounds import reading
+from transfuse.tasks.sounds import limiting, reading
 
 _FRAMES = 2.0  # columns to a pixel, at most: more would be averaged away
 _LENGTH = 0.95  # quantile of the training sounds' lengths that is looked at
@@ -98,26 +99,33 @@ def bytes_each(preprocessing: SoundPreprocessing) -> int:
     return 4 * height * width
 
 
-def decoded(item: Any, preprocessing: SoundPreprocessing) -> Any:
+def decoded(item: Any, preprocessing: SoundPreprocessing, limits: Limits) -> Any:
     """The item itself, when it can be read to its end."""
     if not isinstance(item, str | Path | bytes | tuple):
         raise DataError(f"A sound must be a path, an encoded file or (samples, rate), but is {type(item).__name__}.")
+    limiting.require_within(item, limits)
     reading.looked(item)
     return item
 
 
-def expanded(inputs: Any) -> list[Any]:
+def expanded(inputs: Any, limits: Limits | None) -> list[Any]:
     """One path, encoded file or (samples, rate), or a list of them; a folder stands for the sounds in it."""
     given = [inputs] if isinstance(inputs, str | Path | bytes | tuple) else list(inputs)
     items: list[Any] = []
     for item in given:
-        if isinstance(item, str | Path) and Path(item).is_dir():
+        if isinstance(item, str | Path) and is_folder(item):
             items += sorted(path for path in Path(item).rglob("*") if path.suffix.lower() in SOUNDS)
         else:
             items.append(item)
     if not items:
         raise DataError("There must be at least one sound to predict, but none was given or found.")
     return items
+
+
+def traits(item: Any) -> dict[str, float]:
+    """Seconds, and samples a second."""
+    header = reading.header(item)
+    return {"seconds": header.seconds, "samples a second": header.rate}
 
 
 def digests_of(items: Sequence[Any]) -> tuple[str, ...]:

@@ -16,12 +16,16 @@ import torch
 from transfuse.core.errors import DataError
 from transfuse.core.nouns import DataWarning, TablePreprocessing
 from transfuse.core.provenance import plain
+from transfuse.sources.inputs import Refused
 from transfuse.sources.tables import parts
+from transfuse.tasks.limits import Limits, is_folder, require_plain
 from transfuse.tasks.tables.encoding import slots_of
 from transfuse.tasks.tables.given import read_table
+from transfuse.tasks.tables.limiting import require_within
 from transfuse.tasks.tables.opening import preprocessing_from, row_digests
 from transfuse.tasks.tables.reading import table_of
 from transfuse.tasks.tables.rows import Cells, Row, Rows, encoded_rows, rows_in_memory
+from transfuse.tasks.tables.sql import is_database
 
 
 def tensor_of(items: Sequence[Any], preprocessing: TablePreprocessing) -> torch.Tensor:
@@ -49,7 +53,7 @@ def bytes_each(preprocessing: TablePreprocessing) -> int:
     return 4 * (len(slots_of(preprocessing)) + sum(parts.width(part) for part in preprocessing.parts))
 
 
-def decoded(item: Any, preprocessing: TablePreprocessing) -> Any:
+def decoded(item: Any, preprocessing: TablePreprocessing, limits: Limits) -> Any:
     """A row whose cells are of their columns' roles; raises `DataError` naming row and column otherwise."""
     if isinstance(item, Mapping):
         item = rows_in_memory([item])[0]
@@ -59,15 +63,15 @@ def decoded(item: Any, preprocessing: TablePreprocessing) -> Any:
     lacking = [name for name in dict.fromkeys(needed) if name not in item.cells.table.column_names]
     if lacking:
         raise DataError(f"A row must have the columns of the model, but lacks {', '.join(map(repr, lacking[:8]))}.")
-    problem = item.cells.problem(preprocessing, item.place)
+    problem = item.cells.overlong(limits).get(item.place) or item.cells.problem(preprocessing, item.place)
     if problem:
         raise DataError(problem)
     for part in preprocessing.parts:
-        parts.require_readable(item, part)
+        parts.require_readable(item, part, limits)
     return item
 
 
-def expanded(inputs: Any) -> list[Any]:
+def expanded(inputs: Any, limits: Limits | None) -> list[Any]:
     """One mapping from column to value, a sequence of them, or files and databases of rows."""
     if isinstance(inputs, Rows):
         return list(inputs)
@@ -75,17 +79,55 @@ def expanded(inputs: Any) -> list[Any]:
         inputs = [inputs]
     items: list[Any] = []
     for item in inputs:
-        if isinstance(item, Row) or (isinstance(item, Mapping) and not _is_columns(item)):
+        if isinstance(item, Row | Refused):
             items.append(item)
+        elif isinstance(item, Mapping) and not _is_columns(item):
+            items.append(_plain(item, f"row {len(items) + 1}", limits))
         else:
-            read = read_table(item)[0]
-            items += list(Rows(Cells(read.table, read.folder), np.arange(read.table.num_rows)))
+            items += _rows_of(item, limits)
     if not items:
         raise DataError("There must be at least one row to predict, but none was given or found.")
-    mappings = [place for place, item in enumerate(items) if isinstance(item, Mapping)]
-    for place, row in zip(mappings, rows_in_memory([items[p] for p in mappings]) if mappings else (), strict=True):
-        items[place] = row
+    alike: dict[frozenset[str], list[int]] = {}  # a row lacks what it lacks, whatever its neighbours have
+    for place, item in enumerate(items):
+        if isinstance(item, Mapping):
+            alike.setdefault(frozenset(map(str, item)), []).append(place)
+    for places in alike.values():
+        for place, row in zip(places, rows_in_memory([items[p] for p in places]), strict=True):
+            items[place] = row
     return items
+
+
+def _rows_of(item: Any, limits: Limits | None) -> list[Any]:
+    """The rows of a table; with limits, one thing that says why when its file cannot be read."""
+    try:
+        if limits is not None and isinstance(item, str | Path) and not is_database(item) and not is_folder(item):
+            require_within(Path(item), limits)
+        read = read_table(item)[0]
+    except DataError as problem:
+        if limits is None or not isinstance(item, str | Path):
+            raise
+        return [Refused(str(item), str(problem))]
+    return list(Rows(Cells(read.table, read.folder), np.arange(read.table.num_rows)))
+
+
+def _plain(row: Mapping[str, Any], name: str, limits: Limits | None) -> Any:
+    try:
+        if not row:
+            raise DataError("A row must have the columns of the model, but has none.")
+        require_plain(row, name, limits or Limits())
+    except DataError as problem:
+        return Refused(name, str(problem))
+    return row
+
+
+def traits(item: Any) -> dict[str, float]:
+    """Nothing: what rows were like is kept column by column (`oddities`)."""
+    return {}
+
+
+def oddities(item: Any, preprocessing: TablePreprocessing) -> list[str]:
+    """Numbers out of the training range, unseen categories, cells that were never missing."""
+    return list(item.cells.oddities(preprocessing).get(item.place, ()))
 
 
 def _is_columns(item: Mapping[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from transfuse.core.errors import DataError
 from transfuse.core.nouns import DataWarning, Part, TextPreprocessing
 from transfuse.sources import inputs
 from transfuse.sources.inputs import PADDING
+from transfuse.tasks.limits import Limits
 from transfuse.tasks.tables.rows import cells_of
 
 
@@ -57,12 +58,12 @@ def blocks(items: Sequence[Any], part: Part, batch_size: int) -> list[np.ndarray
     return inputs.blocks(cells, part.preprocessing, batch_size)
 
 
-def require_readable(item: Any, part: Part) -> None:
+def require_readable(item: Any, part: Part, limits: Limits) -> None:
     """Raise `DataError` for a row whose picture or sound is named and cannot be read."""
     cell = _cells([item], part)[0]
     if cell is not None and not isinstance(part.preprocessing, TextPreprocessing):
         try:
-            inputs.decoded(cell, part.preprocessing)
+            inputs.decoded(cell, part.preprocessing, limits)
         except DataError as problem:
             raise DataError(f"Column '{part.column}': {problem}") from None
 

@@ -20,9 +20,11 @@ from transfuse.core import digests
 from transfuse.core.errors import DataError, ModelError, SourceError, UsageError
 from transfuse.core.nouns import DataWarning, TextPreprocessing
 from transfuse.core.provenance import plain
-from transfuse.sources.inputs import PADDING
+from transfuse.sources.inputs import PADDING, Refused
 from transfuse.sources.texts import ngrams
+from transfuse.tasks.limits import Limits, is_folder, require_file, too_much
 from transfuse.tasks.split_tables import TABLES
+from transfuse.tasks.tables.limiting import require_within
 from transfuse.tasks.texts.opening import texts_in
 from transfuse.tasks.texts.reading import digest_of, text_of
 
@@ -98,31 +100,52 @@ def notes_on(items: Sequence[Any], preprocessing: TextPreprocessing) -> tuple[Da
     return (DataWarning(code="texts-cut", message=message, severity="note"),)
 
 
-def decoded(item: Any, preprocessing: TextPreprocessing) -> str:
+def decoded(item: Any, preprocessing: TextPreprocessing, limits: Limits) -> str:
     """The text of a string, or of the file that a path or a string that ends in `.txt` names."""
     if isinstance(item, str) and item.lower().endswith(".txt") and len(item) < 1024:
         item = Path(item)
+    name = str(item) if isinstance(item, Path) else "the text"
+    if isinstance(item, Path):
+        require_file(item, limits)
     text = text_of(item)
+    if len(text) > limits.characters:
+        raise DataError(too_much(name, "characters", len(text), limits.characters))
     if not text.strip():
         raise DataError("the text is empty")
     return text
 
 
-def expanded(inputs: Any) -> list[Any]:
+def expanded(inputs: Any, limits: Limits | None) -> list[Any]:
     """One text or path, or several; a folder stands for its `.txt` files, a table for its column of texts."""
     given = [inputs] if isinstance(inputs, str | Path | bytes) else list(inputs)
     items: list[Any] = []
     for item in given:
         path = _path(item)
-        if path is not None and path.is_dir():
+        if path is not None and is_folder(path):
             items += sorted(path.rglob("*.txt"))
-        elif path is not None and path.suffix.lower() in TABLES and path.is_file():
-            items += texts_in(path)
+        elif path is not None and path.suffix.lower() in TABLES and (limits is not None or path.is_file()):
+            items += _of_table(path, limits)
         else:
             items.append(item)
     if not items:
         raise DataError("There must be at least one text to predict, but none was given or found.")
     return items
+
+
+def _of_table(path: Path, limits: Limits | None) -> list[Any]:
+    """The texts of a table; with limits, one thing that says why when its file cannot be read."""
+    if limits is None:
+        return list(texts_in(path))
+    try:
+        require_within(path, limits)
+        return list(texts_in(path))
+    except DataError as problem:
+        return [Refused(str(path), str(problem))]
+
+
+def traits(item: Any) -> dict[str, float]:
+    """Characters."""
+    return {"characters": len(text_of(item))}
 
 
 def _path(item: Any) -> Path | None:

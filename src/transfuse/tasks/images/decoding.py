@@ -17,6 +17,7 @@ from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 from transfuse.core.errors import DataError
 from transfuse.core.nouns import Preprocessing
 from transfuse.tasks.images.cropping import to_ink
+from transfuse.tasks.images.encodings import encoded
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "ICO", "TGA", "AVIF")
 """What Pillow may open. Formats that start other programs (EPS) or hold no pixels of their own are left out."""
@@ -68,17 +69,18 @@ def decode(item: Item, channels: int = 3) -> np.ndarray:
 def resize(picture: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     """uint8 (H, W, C) -> uint8 (h, w, C) of `preprocessing.size`, squashed or cropped as it says."""
     image = Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture)
-    return _pixels(fitted(image, preprocessing))
+    return _pixels(encoded(fitted(image, preprocessing), preprocessing.encoding))
 
 
 def decode_to(item: Item, preprocessing: Preprocessing) -> np.ndarray:
     """`resize(decode(item))` in one go: large JPEG files are decoded at a reduced size."""
-    return _pixels(fitted(opened(item, preprocessing.channels, _needed(preprocessing)), preprocessing))
+    image = fitted(opened(item, preprocessing.channels, _needed(preprocessing)), preprocessing)
+    return _pixels(encoded(image, preprocessing.encoding))
 
 
 def opened(item: Item, channels: int = 3, least: int | None = None) -> Image.Image:
     """The picture in mode L or RGB. With `least`, JPEG files may come reduced, no side below `least` pixels."""
-    with _explained(described(item)):
+    with explained(described(item)):
         return _composited(_upright(_image(item, least)), "L" if channels == 1 else "RGB")
 
 
@@ -87,7 +89,7 @@ def examined(data: bytes, whole: int, least: int) -> tuple[Image.Image, bool, tu
 
     Above `whole` pixels, JPEG files come reduced, no side below `least` pixels.
     """
-    with _explained("the picture"), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with explained("the picture"), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         large = image.width * image.height > whole
         animated = image.format not in _JPEG and getattr(image, "n_frames", 1) > 1
         picture = _upright(_loaded(image, least if large else None))
@@ -148,7 +150,8 @@ def _loaded(image: Image.Image, least: int | None) -> Image.Image:
 
 
 @contextlib.contextmanager
-def _explained(name: str) -> Iterator[None]:
+def explained(name: str) -> Iterator[None]:
+    """Whatever Pillow raises becomes a `DataError` that names the picture."""
     try:
         yield
     except Exception as problem:  # Pillow raises errors of many kinds for broken files
@@ -197,6 +200,14 @@ def to_bytes(pixels: np.ndarray, white: float) -> np.ndarray:
     if pixels.dtype == np.uint8 and white == 255.0:
         return pixels
     return np.clip(pixels * np.float32(255.0 / white) + np.float32(0.5), 0, 255).astype(np.uint8)
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height once the picture is turned as its EXIF data say; of a header, whose pixels stay untouched."""
+    if image.format == "PNG" and "exif" not in image.info:  # Pillow would decode all pixels to look behind them
+        return image.size
+    turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    return (image.height, image.width) if turned else image.size
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -258,4 +269,6 @@ def _reason(problem: Exception) -> str:
         return "there is no such file"
     if isinstance(problem, UnidentifiedImageError):
         return "it is not a picture, or of a kind that is not known"
+    if isinstance(problem, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return "it has so many pixels that it is taken for a decompression bomb"
     return str(problem).rstrip(".") or type(problem).__name__

@@ -25,6 +25,7 @@ BLANKS = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "#N/A", 
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
 _DELIMITERS = ",;\t|"
 _LOOKED_AT = 50  # lines by which the delimiter is told
+_LINE = 100_000  # characters of each
 _TORN = 0.05  # share of rows with too many or too few cells above which the file is not what it seems
 
 
@@ -53,7 +54,9 @@ def read_file(path: Path) -> Read:
             found = _read_json(path)
         else:
             found = _read_csv(path)
-    except (pa.ArrowException, OSError, ValueError) as problem:
+    except RecursionError:
+        raise DataError(f"{path} cannot be read as a table: lists or objects are nested too deeply.") from None
+    except (pa.ArrowException, OSError, ValueError, csv.Error) as problem:
         raise DataError(f"{path} cannot be read as a table: {str(problem).splitlines()[0].rstrip('.')}.") from None
     return checked(found)
 
@@ -151,7 +154,8 @@ def _about_torn(path: Path, torn: list[Any], table: pa.Table) -> tuple[DataWarni
 
 def delimiter_of(text: str) -> str:
     """The character that cuts the first lines into equally many cells, at least two; of several the one with most."""
-    lines = list(itertools.islice((line for line in io.StringIO(text) if line.strip()), _LOOKED_AT))
+    # a cut line may end within a quoted cell, which csv takes as it is; uncut it refuses cells of 131,072 characters
+    lines = list(itertools.islice((line[:_LINE] for line in io.StringIO(text) if line.strip()), _LOOKED_AT))
     scores = {}
     for delimiter in _DELIMITERS:
         widths = [len(row) for row in csv.reader(lines, delimiter=delimiter)]
@@ -228,5 +232,5 @@ def table_of(rows: list[dict[str, Any]]) -> pa.Table:
 def _array(values: list[Any]) -> pa.ChunkedArray:
     try:
         return plain(pa.chunked_array([pa.array(values)]))
-    except (pa.ArrowException, TypeError, ValueError):
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return plain(pa.chunked_array([pa.array([None if value is None else _spoken(value) for value in values])]))

@@ -13,7 +13,10 @@ import pyarrow as pa
 
 from transfuse.core.errors import DataError
 from transfuse.core.nouns import TablePreprocessing
+from transfuse.tasks.limits import Limits
 from transfuse.tasks.tables.encoding import encoded, strange_cells
+from transfuse.tasks.tables.limiting import overlong
+from transfuse.tasks.tables.oddities import oddities
 from transfuse.tasks.tables.reading import table_of
 
 _KEPT = 8  # encodings that are kept: one for each source of a fit
@@ -25,6 +28,8 @@ class Cells:
     def __init__(self, table: pa.Table, folder: Path | None = None) -> None:
         self.table, self.folder = table, folder
         self._encoded: dict[int, _Encoded] = {}
+        self._odd: tuple[TablePreprocessing, dict[int, list[str]]] | None = None
+        self._overlong: tuple[Limits, dict[int, str]] | None = None
 
     def encoded(self, preprocessing: TablePreprocessing, places: np.ndarray | None = None) -> np.ndarray:
         """Rows as numbers, float32 (N, K): those at `places`, or all.
@@ -42,6 +47,18 @@ class Cells:
     def problem(self, preprocessing: TablePreprocessing, place: int) -> str:
         """Why a row cannot be encoded; nothing when it can."""
         return self._of(preprocessing).strange.get(place, "")
+
+    def oddities(self, preprocessing: TablePreprocessing) -> dict[int, list[str]]:
+        """What of a row was not met where the columns were learnt, by row."""
+        if self._odd is None or self._odd[0] is not preprocessing:
+            self._odd = (preprocessing, oddities(self.table, preprocessing))
+        return self._odd[1]
+
+    def overlong(self, limits: Limits) -> dict[int, str]:
+        """Why a row is not looked at, by row: a cell that is longer than it may be."""
+        if self._overlong is None or self._overlong[0] is not limits:
+            self._overlong = (limits, overlong(self.table, limits))
+        return self._overlong[1]
 
     def _of(self, preprocessing: TablePreprocessing) -> "_Encoded":
         if id(preprocessing) not in self._encoded:

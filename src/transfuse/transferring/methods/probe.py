@@ -6,6 +6,7 @@ Relations: the fastest method, the start of `finetune`, and the yardstick for bo
 from transfuse.core.nouns import Source, Task
 from transfuse.core.runs import Run
 from transfuse.measuring.metrics import PRIMARY
+from transfuse.predicting.guarding import of_features
 from transfuse.predicting.predict import activated
 from transfuse.probing.learnt import Learnt
 from transfuse.sources.network import Network
@@ -60,5 +61,6 @@ def solved(found: Probed, task: Task, learnt: Learnt | None = None) -> Outcome:
         },
         licence=opened.source.licence,
         out_of_fold_NC=outputs_NC,
+        guard=of_features(found.x_ND, task),
         learnt=learnt,
     )

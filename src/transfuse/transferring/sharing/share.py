@@ -13,7 +13,7 @@ from transfuse.core.errors import DataError, UsageError
 from transfuse.core.nouns import Model, Source, Step, Task
 from transfuse.core.provenance import options_of, plain
 from transfuse.core.runs import Run
-from transfuse.predicting.predict import confidences_of, probabilities
+from transfuse.predicting.guarding import guarded
 from transfuse.sources.inputs import identity
 from transfuse.sources.references import find
 from transfuse.sources.suiting import suited
@@ -60,7 +60,7 @@ def share(
     named = name or f"shared of {source.name}"
     kept = _models(sharing.outcomes, tasks, recorded, named)
     others = {way: _models(getattr(sharing, way), tasks, recorded, named) for way in ("alone", "together")}
-    kept = {task.name: _with_confidences(kept[task.name], task, run) for task in tasks}
+    kept = {task.name: guarded(kept[task.name], task, run=run) for task in tasks}
     return evidence(kept, others, tasks, sharing, run=run, command=command)
 
 
@@ -147,11 +147,3 @@ def _with_columns_of_all(found: Sequence[Source], tasks: Sequence[Task]) -> Sour
             " (`roles`, `--role NAME=drop`)."
         )
     return found[0]
-
-
-def _with_confidences(model: Model, task: Task, run: Run) -> Model:
-    if task.kind != "single-label":
-        return model
-    return replace(
-        model, confidences=confidences_of(probabilities(model, task.splits["valid"].items, run=run), task.kind)
-    )
