@@ -52,7 +52,9 @@ def _trials(command: Command, root: Path, inputs: Path, count: int) -> dict[str,
     after = state(wanted / command.artefact)
     counted = ("killed", "old", "new", "torn", "mixed", "not resumed", "strays")
     found = {"command": command.name, "trials": count, "seconds": round(whole.seconds, 2), **dict.fromkeys(counted, 0)}
-    for moment in moments(count, whole.seconds, len(command.name)):
+    for done, moment in enumerate(moments(count, whole.seconds, len(command.name))):
+        if done and done % 10 == 0:
+            print(f"  {done} trials: {found}", flush=True)
         here = root / "here"
         here.mkdir()
         if command.earlier is not None:

@@ -56,6 +56,7 @@ def _stopped(steps: int, every: int, workers: int, inputs: Path, root: Path, wan
             raise SystemExit(f"the run was not killed:\n{killed.said}")
         found = _ended(_trained(steps, workers, None), inputs, here)
         row["stops"] += 1
+        print(f"  {row}", file=sys.stderr, flush=True)
         row["other weights"] += found["weights"] != wanted["weights"]
         row["other metrics"] += found["history"] != wanted["history"]
         if found["weights"] != wanted["weights"]:

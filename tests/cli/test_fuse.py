@@ -45,8 +45,11 @@ def test_verify_ends_with_1_when_something_changed(transfuse, family):
     transfuse("fuse", "a", "b", "--out", "both", "--quiet")
     save_file({**tensors(family / "both"), "head.bias": torch.zeros(3)}, str(family / "both" / "model.safetensors"))
     ended = transfuse("verify", "both", "--format", "json")
-    assert ended.code == 1 and "head.bias differs" in json.loads(ended.out)["rows"][0]["changed"]
-    ended = transfuse("verify", "a")
+    changed = {row["what"]: row["changed"] for row in json.loads(ended.out)["rows"]}
+    assert ended.code == 1 and "head.bias differs" in changed["result"]
+    assert "model.safetensors differs" in changed["files"] and changed["parent"] == "nothing"
+    assert transfuse("verify", "a").code == 0
+    ended = transfuse("verify", "photos")
     assert ended.code == 1 and "must be the result of `transfuse fuse`" in ended.err
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from transfuse.core.errors import BudgetError, UsageError
+from transfuse.core.documents import sealed
+from transfuse.core.errors import BudgetError, StorageError, UsageError
 from transfuse.core.nouns import Source, Task
 from transfuse.core.runs import Run
 from transfuse.training.averaging import copied
@@ -132,6 +133,10 @@ def test_a_plan_is_kept_beside_the_checkpoint(small: Source, task: Task, tmp_pat
     first = planned(job(small, task), FIT, run)
     document = json.loads((tmp_path / "plan.json").read_text())
     (tmp_path / "plan.json").write_text(json.dumps({**document, "rate": 0.123, "steps": 77}))
+    with pytest.raises(StorageError, match=r"plan\.json' was changed since it was written"):
+        planned(job(small, task), FIT, run)
+    document.pop("seal")
+    (tmp_path / "plan.json").write_text(json.dumps(sealed({**document, "rate": 0.123, "steps": 77})))
     again = planned(job(small, task), FIT, run)
     assert (again.fit.rate, again.fit.steps) == (0.123, 77) and list(again.trials) == list(first.trials)
     other = planned(job(small, task), replace(FIT, momentum=0.5), run)

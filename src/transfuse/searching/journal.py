@@ -105,7 +105,8 @@ class _Sealed(JournalFileBackend):
                 number += 1
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StorageError(
-                f"'{self._file_path}' cannot be read after event {number} ({error}): move it away to search anew."
+                f"'{self._file_path}' must be the journal of a search, but event {number + 1} is broken ({error}):"
+                " move it away to search anew."
             ) from error
 
 
