@@ -89,7 +89,7 @@ def noisy_fgsm(
 ) -> Tensor:
     """For training only: a step of eps from noise of twice eps, not put back into the L-inf ball.
 
-    De Jorge et al., "Make some noise", arXiv 2202.01181 (N-FGSM): as cheap as FGSM, and what is learnt is nearer to PGD.
+    De Jorge et al., "Make some noise", arXiv 2202.01181 (N-FGSM): as cheap as FGSM, and more is learnt.
     """
     with still(network):
         noisy_Bchw = started(x_Bchw, replace(ball, eps=2 * ball.eps), keys_B)
