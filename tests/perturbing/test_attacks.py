@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from transfuse.core.errors import UsageError
-from transfuse.perturbing.attacks import Ball, cross_entropy, fgsm, gradient, pgd, projected, started, withstood
+from transfuse.perturbing.attacks import (
+    Ball,
+    cross_entropy,
+    fgsm,
+    gradient,
+    noisy_fgsm,
+    pgd,
+    projected,
+    started,
+    withstood,
+)
 
 SHAPE = (3, 2, 4)
 COUNT = math.prod(SHAPE)
@@ -128,6 +138,16 @@ def test_a_start_is_each_examples_own():
         offset = (together - x).flatten(1) / 0.1
         size = offset.abs() if norm == "linf" else offset.norm(dim=1)
         assert float(size.mean()) == pytest.approx(0.5, abs=0.05)  # uniform
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_noisy_fgsm_steps_by_eps_from_noise_of_twice_that(norm: str):
+    network, x, ball = linear(), pictures(), Ball(eps=0.05, norm=norm)
+    found = noisy_fgsm(network, x, torch.zeros(12, dtype=torch.int64), ball=ball, keys_B=range(12))
+    offset = (found - started(x, Ball(eps=0.1, norm=norm), range(12))).flatten(1)
+    size = offset.abs().amax(1) if norm == "linf" else offset.norm(dim=1)
+    torch.testing.assert_close(size, torch.full((12,), 0.05), atol=1e-5, rtol=0)
+    assert (network(found)[:, 0] < network(found - offset.view(x.shape))[:, 0]).all()
 
 
 def test_statistics_gradients_and_modes_are_left_alone():

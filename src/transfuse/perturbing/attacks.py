@@ -13,7 +13,7 @@ Letters: B pictures, c channels, h w pixels, C classes.
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -82,6 +82,19 @@ def pgd(
 def fgsm(network: nn.Module, x_Bchw: Tensor, y_B: Tensor, *, ball: Ball, keys_B: Sequence[int]) -> Tensor:
     """One step from a random start: PGD of a single step."""
     return pgd(network, x_Bchw, y_B, ball=ball, keys_B=keys_B, steps=1)
+
+
+def noisy_fgsm(
+    network: nn.Module, x_Bchw: Tensor, y_B: Tensor, *, ball: Ball, keys_B: Sequence[int], loss: Loss = cross_entropy
+) -> Tensor:
+    """For training only: a step of eps from noise of twice eps, not put back into the L-inf ball.
+
+    De Jorge et al., "Make some noise", arXiv 2202.01181 (N-FGSM): as cheap as FGSM, and more is learnt.
+    """
+    with still(network):
+        noisy_Bchw = started(x_Bchw, replace(ball, eps=2 * ball.eps), keys_B)
+        gradient_Bchw, _ = gradient(network, noisy_Bchw, y_B, loss)
+    return moved(noisy_Bchw, noisy_Bchw, gradient_Bchw, ball, ball.eps)
 
 
 def withstood(

@@ -5,6 +5,7 @@ Letters: B pictures, c channels, h w pixels, C classes or target columns, N vali
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from transfuse.core.randomness import key
 from transfuse.measuring.intervals import interval
 from transfuse.measuring.metrics import PRIMARY
 from transfuse.perturbing import pixels
-from transfuse.perturbing.attacks import Ball, Loss, cross_entropy, pgd, still
+from transfuse.perturbing.attacks import Ball, Loss, cross_entropy, noisy_fgsm, pgd, still
 from transfuse.predicting.predict import activated
 from transfuse.training.batches import Batch
 from transfuse.training.loop import Objective
@@ -57,13 +58,13 @@ class Threat:
     def attacked(self, network: nn.Module, batch: Batch, loss: Loss, targets: Tensor) -> Tensor:
         """The batch, ready for the network, where the loss against the targets is large."""
         views = zip(batch.index_B.tolist(), batch.view_B.tolist(), strict=True)
-        found_Bchw = pgd(
+        attack = noisy_fgsm if self.steps == 1 else partial(pgd, steps=self.steps)
+        found_Bchw = attack(
             pixels.OnPixels(network, self.preprocessing),
             pixels.denormalised(batch.x.detach(), self.preprocessing),
             targets,
             ball=self.at(batch.done),
             keys_B=[key(self.seed, "attack", index, view) for index, view in views],
-            steps=self.steps,
             loss=loss,
         )
         return pixels.normalised(found_Bchw, self.preprocessing)
