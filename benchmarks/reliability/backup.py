@@ -20,8 +20,8 @@ from pathlib import Path
 
 from transfuse.core import digests
 from transfuse.core.errors import TransfuseError
-from transfuse.weights.backup import backup, backups, restore
-from transfuse.weights.places import place_of
+from transfuse.weights.backups.backup import backup, backups, restore
+from transfuse.weights.backups.places import place_of
 
 
 def main() -> int:
@@ -70,7 +70,7 @@ def _state(folder: Path) -> str:
 
 def _killed(model: Path, url: str, after: float | None) -> bool:
     """Start a backup and kill it the hard way, if at all; whether it was still at work."""
-    code = f"from transfuse.weights.backup import backup; backup({str(model)!r}, {url!r}, keep=3)"
+    code = f"from transfuse.weights.backups.backup import backup; backup({str(model)!r}, {url!r}, keep=3)"
     with subprocess.Popen([sys.executable, "-c", code], env=dict(os.environ)) as child:
         if after is not None:
             time.sleep(after)
@@ -93,7 +93,7 @@ def _noticed(url: str, folder: Path, generator: random.Random) -> bool:
 
 
 def _newest(url: str) -> set[str]:
-    from transfuse.weights.versions import versions_at
+    from transfuse.weights.backups.versions import versions_at
 
     return {copy.sha256 for copy in versions_at(place_of(url))[0][-1].files.values()}
 

@@ -33,7 +33,7 @@ from transfuse.training.batches import Activations, Batch, Batches
 from transfuse.training.loop import Group, Moves, train
 from transfuse.training.options import Fit
 from transfuse.tuning import planning
-from transfuse.weights import backup as backups
+from transfuse.weights.backups import backup as backups
 from transfuse.weights.files import is_whole as tensors_are_whole
 from transfuse.weights.files import read_whole, write_tensors
 

@@ -18,7 +18,7 @@ def command(path: str, url: str, keep: int | None, quick: bool, form: str, **opt
     not there is sent; a backup that was killed does not count, and the same command goes on with it.
     """
     with shared.running(quiet=options["quiet"]) as run:
-        from transfuse.weights.backup import backup
+        from transfuse.weights.backups.backup import backup
 
         report = backup(path, url, keep=keep, quick=quick, run=run)
     shared.show_report(report, form)

@@ -17,7 +17,7 @@ def command(
 ) -> None:
     """Bring back what `transfuse backup` copied to URL, every byte compared, as FOLDER or under the name it had."""
     with shared.running(quiet=quiet) as run:
-        from transfuse.weights.backup import backups, restore
+        from transfuse.weights.backups.backup import backups, restore
 
         report = backups(url) if listed else restore(url, folder, version=version, replace=replace, run=run)
     shared.show_report(report, form)

@@ -16,8 +16,8 @@ from transfuse.core import atomic, digests, sums
 from transfuse.core.errors import ModelError, StorageError, UsageError
 from transfuse.core.nouns import Report
 from transfuse.core.runs import Run
-from transfuse.weights.places import CHUNK, Place, place_of
-from transfuse.weights.versions import (
+from transfuse.weights.backups.places import CHUNK, Place, place_of
+from transfuse.weights.backups.versions import (
     FILES,
     VERSIONS,
     Copy,

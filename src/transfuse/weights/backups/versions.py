@@ -15,7 +15,7 @@ from typing import Any
 
 from transfuse.core.documents import is_sealed, sealed
 from transfuse.core.errors import StorageError, UnsafeFile
-from transfuse.weights.places import Place
+from transfuse.weights.backups.places import Place
 
 FILES, VERSIONS = "files", "versions"
 FORMAT = 1

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from transfuse.core import sums
 from transfuse.core.documents import sealed
 from transfuse.core.errors import MissingExtra, ModelError, StorageError, TransfuseError, UnsafeFile, UsageError
-from transfuse.weights.backup import backup, backups, restore
-from transfuse.weights.places import place_of
-from transfuse.weights.versions import Copy, Version, require_inside
+from transfuse.weights.backups.backup import backup, backups, restore
+from transfuse.weights.backups.places import place_of
+from transfuse.weights.backups.versions import Copy, Version, require_inside
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_retention_keeps_the_newest_and_what_they_share(model, url, tmp_path):
 def test_a_failed_backup_removes_nothing(model, url, monkeypatch):
     backup(model, url)
     change(model, "{5}")
-    monkeypatch.setattr("transfuse.weights.places.Place.digest", lambda self, *parts: "0" * 64)
+    monkeypatch.setattr("transfuse.weights.backups.places.Place.digest", lambda self, *parts: "0" * 64)
     with pytest.raises(StorageError, match=r"came back .* with other bytes"):
         backup(model, url, keep=1)
     monkeypatch.undo()
@@ -267,7 +267,7 @@ def test_a_killed_backup_is_none_and_goes_on(model, tmp_path):
     (model / "large").write_bytes(bytes(60 << 20))
     (model / sums.SUMS).unlink()
     url = tmp_path / "there"
-    code = f"from transfuse.weights.backup import backup; backup({str(model)!r}, {str(url)!r})"
+    code = f"from transfuse.weights.backups.backup import backup; backup({str(model)!r}, {str(url)!r})"
     with subprocess.Popen([sys.executable, "-c", code]) as child:
         while not list(url.glob("files/.*.part")):
             assert child.poll() is None

@@ -1,0 +1,1 @@
+"""Verified copies of models and runs at any place that fsspec reaches."""
