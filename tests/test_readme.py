@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tests.conftest import sentences, write_pairs, write_sounds
 
@@ -106,12 +107,13 @@ def desk(tmp_path_factory: pytest.TempPathFactory, tiny_networks: dict[str, Path
     shutil.copy(folder / "words" / "high" / "high0.wav", folder / "yes.wav")
     write_pairs(folder / "pairs", 30)
     shutil.copytree(tiny_networks["bert"], folder / "tiny")
+    torch.save({"weight": torch.ones(3, 2)}, folder / "stranger.pt")
     with contextlib.chdir(folder):
         yield folder
 
 
 def test_the_readme_has_what_is_tested_here():
-    assert len(COMMANDS) == 28 and len(MAKE) == 2 and len(blocks("python")) == 1
+    assert len(COMMANDS) == 34 and len(MAKE) == 2 and len(blocks("python")) == 1
     assert len(COMMANDS) + len(MAKE) == len(lines())
 
 
@@ -141,7 +143,7 @@ def test_every_verb_of_the_table_is_a_command_and_every_command_is_told():
     assert told == set(TABLE) - {"demo"}
 
 
-@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"])
 def test_links_lead_somewhere(document):
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / document).read_text())
     assert [link for link in links if not (ROOT / link).exists()] == []
