@@ -76,7 +76,7 @@ def test_a_child_that_hangs_or_dies_means_a_rejection_and_the_next_file_is_judge
     tmp_path: Path, command: list[str]
 ) -> None:
     (tmp_path / "a.txt").write_text("text")
-    with scan._Judge(2**31, 1, False) as judge:
+    with scan.Judge(2**31, 1, False) as judge:
         good, judge._command = judge._command, command
         bad = judge.judge_file(tmp_path / "a.txt")
         judge._command = good

@@ -40,7 +40,7 @@ def scan(
         require_picklescan()
     total = sum(folders.count(path) for path in wanted)
     found: list[Judgement] = []
-    with _Judge(memory, seconds, strict) as judge:
+    with Judge(memory, seconds, strict) as judge:
         judged = remembering.remembered(judge.judge_file, strict) if cache else judge.judge_file
         for path in wanted:
             for judgement in folders.judge(path, judged):
@@ -56,7 +56,7 @@ def _existing(path: str | Path) -> Path:
     return path
 
 
-class _Judge:
+class Judge:
     """The child process, started when it is first needed and again when a file has ended it."""
 
     def __init__(self, memory: int, seconds: int, strict: bool) -> None:
