@@ -6,7 +6,7 @@ import json
 import pytest
 
 from transfuse.weights.scanning.findings import worst
-from transfuse.weights.scanning.keras_configs import keras_config
+from transfuse.weights.scanning.keras.keras_configs import keras_config
 
 
 def layer(name: str, config=None, **more):

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from transfuse.core.errors import UnsafeFile, UsageError
-from transfuse.weights.scanning.rendering import rendered
+from transfuse.weights.scanning.settings.rendering import rendered
 
 CHAT = "{% for m in messages %}{{ m.role }}: {{ m.content }}{% generation %}!{% endgeneration %}{% endfor %}"
 

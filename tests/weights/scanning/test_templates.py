@@ -2,7 +2,7 @@
 
 import pytest
 
-from transfuse.weights.scanning.templates import template
+from transfuse.weights.scanning.settings.templates import template
 
 HOSTILE = [
     "{{ cycler.__init__.__globals__.os.popen('id').read() }}",

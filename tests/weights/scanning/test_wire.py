@@ -4,9 +4,9 @@ import io
 
 import pytest
 
-from transfuse.weights.scanning import wire
 from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Refused
+from transfuse.weights.scanning.protobuf import wire
 
 
 def message(data: bytes) -> wire.Message:

@@ -12,8 +12,8 @@ from typing import IO
 import torch
 
 from transfuse.core.errors import UnsafeFile, WeightsError
-from transfuse.weights.scanning import wire
 from transfuse.weights.scanning.contents import Content
+from transfuse.weights.scanning.protobuf import wire
 
 _DTYPES = {
     1: torch.float32, 2: torch.uint8, 3: torch.int8, 4: torch.uint16, 5: torch.int16, 6: torch.int32, 7: torch.int64,

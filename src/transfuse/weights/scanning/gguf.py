@@ -13,7 +13,7 @@ from typing import Any
 
 from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Finding, refused
-from transfuse.weights.scanning.templates import template
+from transfuse.weights.scanning.settings.templates import template
 
 _SCALARS: Mapping[int, str] = {
     0: "<B",

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from transfuse.weights.scanning import onnx, protobufs, tensorflow_checkpoints
 from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Finding, Refused
+from transfuse.weights.scanning.protobuf import onnx, protobufs, tensorflow_checkpoints
 
 _SHARD = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
 _SPAN = re.compile(rb'<data [^>]*offset="(\d{1,19})"[^>]*size="(\d{1,19})"')

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from transfuse.weights.scanning import protobufs, tensorflow_checkpoints
+from transfuse.weights.scanning.archives.zip_layout import names_in
 from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Finding, Refused
 from transfuse.weights.scanning.pickled.machine import STOPPING, Machine
 from transfuse.weights.scanning.pickled.values import Symbol
-from transfuse.weights.scanning.zip_layout import names_in
+from transfuse.weights.scanning.protobuf import protobufs, tensorflow_checkpoints
 
 _LARGEST_HEADER = 100 * 2**20
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."

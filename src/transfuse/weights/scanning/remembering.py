@@ -50,7 +50,8 @@ def _place(digest: str, suffix: str, strict: bool) -> Path:
 @functools.cache
 def rules() -> str:
     """Digest of the rules: of the files that hold them."""
-    return digests.of_many(digests.of_file(path) for path in sorted(Path(__file__).parent.glob("*.py")))
+    found = sorted(path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".txt"))
+    return digests.of_many(digests.of_file(path) for path in found)
 
 
 def _read(place: Path) -> Judgement | None:

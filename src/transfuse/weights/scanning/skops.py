@@ -9,12 +9,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from transfuse.weights.scanning.archives.zips import unpacked_members
 from transfuse.weights.scanning.contents import Content
-from transfuse.weights.scanning.documents import parsed
 from transfuse.weights.scanning.findings import Finding, located, refused
 from transfuse.weights.scanning.inspecting import inspect
+from transfuse.weights.scanning.settings.documents import parsed
 from transfuse.weights.scanning.words import names
-from transfuse.weights.scanning.zips import unpacked_members
 
 _DEPTH = 300
 _CONTAINERS: Mapping[str, frozenset[str]] = {

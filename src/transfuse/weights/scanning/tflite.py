@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Finding, refused
-from transfuse.weights.scanning.savedmodel import judged
+from transfuse.weights.scanning.protobuf.savedmodel import judged
 
 _LARGEST = 2**31
 _MOST_ENTRIES = 1_000_000

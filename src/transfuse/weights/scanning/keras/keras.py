@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
+from transfuse.weights.scanning.archives.zips import unpacked_members
 from transfuse.weights.scanning.contents import Content
-from transfuse.weights.scanning.documents import parsed
 from transfuse.weights.scanning.findings import Finding, located
 from transfuse.weights.scanning.inspecting import inspect
-from transfuse.weights.scanning.keras_configs import keras_config
-from transfuse.weights.scanning.zips import unpacked_members
+from transfuse.weights.scanning.keras.keras_configs import keras_config
+from transfuse.weights.scanning.settings.documents import parsed
 
 
 def keras(content: Content) -> Iterator[Finding]:

@@ -14,9 +14,9 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from transfuse.weights.scanning import inspecting
+from transfuse.weights.scanning.archives.zip_layout import BZIPPED, DEFLATED, STORED, Member, checksum_of, members
 from transfuse.weights.scanning.contents import Content, unpacked
 from transfuse.weights.scanning.findings import Finding, located, refused
-from transfuse.weights.scanning.zip_layout import BZIPPED, DEFLATED, STORED, Member, checksum_of, members
 
 _PIECE = 2**16
 

@@ -9,14 +9,14 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+from transfuse.weights.scanning.archives.zip_layout import STORED, Member
+from transfuse.weights.scanning.archives.zips import checked_members, opened, verify
 from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Finding, refused
 from transfuse.weights.scanning.pickled.machine import Machine
 from transfuse.weights.scanning.pickled.names import ITEM_SIZES
+from transfuse.weights.scanning.pickled.pickles import walked
 from transfuse.weights.scanning.pickled.values import Node, Symbol, is_int
-from transfuse.weights.scanning.pickles import walked
-from transfuse.weights.scanning.zip_layout import STORED, Member
-from transfuse.weights.scanning.zips import checked_members, opened, verify
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 _SIDES = {"version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id", "data.pkl"}

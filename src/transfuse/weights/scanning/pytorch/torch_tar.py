@@ -11,8 +11,8 @@ from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Finding, refused
 from transfuse.weights.scanning.pickled.machine import Machine
 from transfuse.weights.scanning.pickled.names import ITEM_SIZES
+from transfuse.weights.scanning.pickled.pickles import walked
 from transfuse.weights.scanning.pickled.values import Node, Symbol, is_int
-from transfuse.weights.scanning.pickles import walked
 
 MEMBERS = frozenset({"sys_info", "pickle", "storages", "tensors"})
 _DIMENSIONS = 64

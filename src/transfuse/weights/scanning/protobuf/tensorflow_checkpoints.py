@@ -8,10 +8,10 @@ import io
 import math
 from collections.abc import Iterator, Mapping
 
-from transfuse.weights.scanning import wire
 from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Finding, refused
 from transfuse.weights.scanning.places import beside
+from transfuse.weights.scanning.protobuf import wire
 
 MAGIC = bytes.fromhex("57fb808b247547db")
 _LARGEST = 256 * 2**20

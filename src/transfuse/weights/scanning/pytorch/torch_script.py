@@ -7,15 +7,15 @@
 import re
 from collections.abc import Iterator
 
+from transfuse.weights.scanning.archives.zip_layout import Member
+from transfuse.weights.scanning.archives.zips import opened, verify
 from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Finding, refused
 from transfuse.weights.scanning.pickled.machine import Machine
 from transfuse.weights.scanning.pickled.names import known
+from transfuse.weights.scanning.pickled.pickles import walked
 from transfuse.weights.scanning.pickled.values import Symbol
-from transfuse.weights.scanning.pickles import walked
-from transfuse.weights.scanning.torch_files import Storages, check_records, records_of
-from transfuse.weights.scanning.zip_layout import Member
-from transfuse.weights.scanning.zips import opened, verify
+from transfuse.weights.scanning.pytorch.torch_files import Storages, check_records, records_of
 
 _LARGEST_SOURCE = 64 * 2**20
 _REACHES_OUT = re.compile(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from transfuse.weights.scanning.findings import Finding, refused
-from transfuse.weights.scanning.template_costs import costs
+from transfuse.weights.scanning.settings.template_costs import costs
 from transfuse.weights.scanning.words import names
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ Schema: https://github.com/apple/coremltools/blob/main/mlmodel/format/Model.prot
 
 from collections.abc import Iterator
 
-from transfuse.weights.scanning import wire
 from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Finding
+from transfuse.weights.scanning.protobuf import wire
 
 _CUSTOM_MODEL, _CUSTOM_LAYER = 555, 500
 _NETWORKS = (303, 403, 500)

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from transfuse.weights.scanning.contents import Content
-from transfuse.weights.scanning.documents import parsed
 from transfuse.weights.scanning.findings import Finding, refused
 from transfuse.weights.scanning.inspecting import inspect
-from transfuse.weights.scanning.keras_configs import keras_config
+from transfuse.weights.scanning.keras.keras_configs import keras_config
+from transfuse.weights.scanning.settings.documents import parsed
 
 if TYPE_CHECKING:
     import h5py

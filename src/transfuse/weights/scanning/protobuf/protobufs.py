@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from itertools import islice
 
-from transfuse.weights.scanning import wire
 from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Refused
+from transfuse.weights.scanning.protobuf import wire
 
 _LOOKED_AT = 200
 _Shape = frozenset[tuple[int, int]]

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transfuse.weights.scanning import wire
 from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Finding, refused
-from transfuse.weights.scanning.onnx_operators import NATIVE, NEWEST, OPERATORS, PYTHON
 from transfuse.weights.scanning.places import beside, strays
+from transfuse.weights.scanning.protobuf import wire
+from transfuse.weights.scanning.protobuf.onnx_operators import NATIVE, NEWEST, OPERATORS, PYTHON
 
 _EXTERNAL_KEYS = {"location", "offset", "length", "checksum"}
 _MOST_NODES = 10_000_000

@@ -4,10 +4,10 @@ import tarfile
 from collections.abc import Iterator
 
 from transfuse.weights.scanning import inspecting
+from transfuse.weights.scanning.archives.zips import check_name, window
 from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Finding, located, refused
-from transfuse.weights.scanning.torch_tar import MEMBERS, torch_tar
-from transfuse.weights.scanning.zips import check_name, window
+from transfuse.weights.scanning.pytorch.torch_tar import MEMBERS, torch_tar
 
 
 def tar(content: Content) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from transfuse.weights.scanning.contents import Content
 from transfuse.weights.scanning.findings import Finding, refused
 from transfuse.weights.scanning.pickled.arrays import size_of
 from transfuse.weights.scanning.pickled.machine import Machine
-from transfuse.weights.scanning.pickles import walked
+from transfuse.weights.scanning.pickled.pickles import walked
 
 _LONGEST_HEADER = 1_000_000
 _LONGEST_PARSED = 10_000  # as NumPy itself, which warns of what ast may do with more

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from transfuse.weights.scanning import wire
 from transfuse.weights.scanning.contents import Content
-from transfuse.weights.scanning.documents import parsed
 from transfuse.weights.scanning.findings import Finding, refused
-from transfuse.weights.scanning.keras_configs import keras_config
+from transfuse.weights.scanning.keras.keras_configs import keras_config
 from transfuse.weights.scanning.places import strays
+from transfuse.weights.scanning.protobuf import wire
+from transfuse.weights.scanning.settings.documents import parsed
 from transfuse.weights.scanning.words import names
 
 _PYTHON = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})

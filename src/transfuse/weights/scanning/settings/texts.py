@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator
 
 from transfuse.weights.scanning.contents import Content
-from transfuse.weights.scanning.documents import parsed, parsed_yaml, yaml_tags
 from transfuse.weights.scanning.findings import Finding
-from transfuse.weights.scanning.repositories import document
-from transfuse.weights.scanning.savedmodel import judged
-from transfuse.weights.scanning.templates import template
+from transfuse.weights.scanning.protobuf.savedmodel import judged
+from transfuse.weights.scanning.settings.documents import parsed, parsed_yaml, yaml_tags
+from transfuse.weights.scanning.settings.repositories import document
+from transfuse.weights.scanning.settings.templates import template
 
 _TEMPLATES = (".jinja", ".jinja2", ".j2", ".template")
 _SCRIPTS = {

@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from transfuse.weights.scanning.documents import called
 from transfuse.weights.scanning.findings import Finding, refused
-from transfuse.weights.scanning.keras_configs import describes_keras, keras_config
+from transfuse.weights.scanning.keras.keras_configs import describes_keras, keras_config
 from transfuse.weights.scanning.places import climbs, strays
-from transfuse.weights.scanning.templates import template
+from transfuse.weights.scanning.settings.documents import called
+from transfuse.weights.scanning.settings.templates import template
 from transfuse.weights.scanning.words import names
 
 _DEPTH = 200

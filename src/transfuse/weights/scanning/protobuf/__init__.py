@@ -1,0 +1,1 @@
+"""Messages of protocol buffers, walked without a schema: ONNX, TensorFlow, Core ML, SentencePiece."""

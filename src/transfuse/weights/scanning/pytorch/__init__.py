@@ -1,0 +1,1 @@
+"""What torch writes: zip, legacy and tar files, and TorchScript."""

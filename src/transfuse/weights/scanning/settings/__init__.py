@@ -1,0 +1,1 @@
+"""Texts that a library reads settings from: JSON, YAML, templates, model cards, repositories."""
