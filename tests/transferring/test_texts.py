@@ -44,6 +44,7 @@ def test_a_saved_model_answers_as_before(
     assert [row["model"] for row in model.report.rows] == [method, "tf-idf + linear"]
     model.save(tmp_path / "m")
     assert sorted(path.suffix for path in (tmp_path / "m").iterdir()) == [
+        "",
         ".html",
         ".json",
         ".json",

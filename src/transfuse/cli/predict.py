@@ -46,7 +46,8 @@ def command(
     MODEL may be the folder of several tasks that `transfer --method shared` saved: all of them answer.
 
     An input that cannot be read, is larger than a limit, or is turned away gets a reason instead of an answer; the
-    others are answered. Exit code 0: all were answered; 1: at least one was rejected; 2: the command is wrong.
+    others are answered. Exit code 0: all were answered, or turned away by --ood or --reject as you asked; 1: at least
+    one could not be answered; 2: the command is wrong.
     """
     with shared.running(quiet=quiet) as run:
         from transfuse.predicting.encoding import coarser
@@ -64,8 +65,13 @@ def command(
         click.echo(_as_csv(answers), nl=False)
     else:
         _show(answers)
-    if any(said["rejected"] for answer in answers for said in _by_task(answer).values()):
+    if any(_failed(said) for answer in answers for said in _by_task(answer).values()):
         raise click.exceptions.Exit(1)
+
+
+def _failed(said: dict[str, Any]) -> bool:
+    """Whether it could not be answered; what a filter turned away, as was asked for, was answered."""
+    return said["rejected"] and "outside" not in said and "confidence" not in said
 
 
 _WIDE = 1000  # columns: a path in a pipe is never folded

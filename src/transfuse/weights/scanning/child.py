@@ -28,7 +28,10 @@ def command(module: str, *arguments: object) -> list[str]:
 def environment() -> dict[str, str]:
     """The child's environment: it finds this very package, whatever folder it runs in."""
     package = str(Path(__file__).parents[3])
-    return {**os.environ, "PYTHONPATH": os.pathsep.join((package, os.environ.get("PYTHONPATH", "")))}
+    others = [
+        place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place
+    ]  # "" is the folder it is in
+    return {**os.environ, "PYTHONPATH": os.pathsep.join((package, *others))}
 
 
 def main(memory: int, seconds: int, strict: bool) -> None:
