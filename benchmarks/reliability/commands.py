@@ -214,11 +214,17 @@ def state(path: Path) -> str | None:
     found = {}
     for file in sorted(path.rglob("*")):
         if file.is_file() and not file.name.startswith(".") and file.name not in _TOLD:
-            timeless = file.name == "model.json"
-            found[file.name] = (
-                digests.of_value(_without_times(json.loads(file.read_text()))) if timeless else digests.of_file(file)
-            )
+            found[file.name] = _said_by(file)
     return digests.of_value(found) if found else None
+
+
+def _said_by(file: Path) -> str:
+    """The digest of a file without what tells how it was made: seconds, and what was measured beside a feature."""
+    if file.name == "model.json":
+        return digests.of_value(_without_times(json.loads(file.read_text())))
+    if file.suffix == ".npy":
+        return digests.of_bytes(np.load(file, allow_pickle=False).tobytes())
+    return digests.of_file(file)
 
 
 _TOLD = (sums.SUMS, "report.html", "report.json", "README.md", "fusion.json")

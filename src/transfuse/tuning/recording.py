@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
 from transfuse.core.nouns import Model, Section, Source, Step, Task
 from transfuse.core.provenance import plain
 from transfuse.sources.inputs import identity
@@ -10,8 +12,12 @@ from transfuse.tuning.outcome import Outcome
 
 
 def as_model(outcome: Outcome, task: Task, step: Step, name: str) -> Model:
-    """A method's outcome as a Model."""
-    outcome.network.eval().requires_grad_(False)
+    """A method's outcome as a Model, laid out in memory as it will be when it is opened again.
+
+    Training and what was trained before leave different layouts, whose answers differ in the last digits.
+    """
+    network = outcome.network.eval().requires_grad_(False).cpu()
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return Model(
         name=name,
         modality=task.modality,
@@ -20,7 +26,7 @@ def as_model(outcome: Outcome, task: Task, step: Step, name: str) -> Model:
         preprocessing=outcome.preprocessing,
         builder=outcome.builder,
         head=plain(outcome.head),
-        network=outcome.network.cpu(),
+        network=network,
         temperature=outcome.temperature,
         target_scale=outcome.target_scale,
         provenance=step,
