@@ -219,7 +219,8 @@ class TestOrderAndGroups:
     @settings(deadline=None, max_examples=12)
     @given(seed=st.integers(0, 10**6), method=st.sampled_from(["ridge", "logistic"]))
     def test_the_order_of_rows_leaves_the_head_equal(self, seed, method):
-        x, y = clusters(n=50, d=5, seed=seed % 17, spread=0.6)
+        # Where strengths tie to the solver's tolerance either may win: at 0.6 those of two of the 17 sets do.
+        x, y = clusters(n=50, d=5, seed=seed % 17, spread=1.0)
         order = np.random.default_rng(seed).permutation(50)
         one = fit_head(x, y, "single-label", method=method)
         two = fit_head(x[order], y[order], "single-label", method=method)
