@@ -3,14 +3,16 @@
 import dataclasses
 import json
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from transfuse.core.errors import MissingExtra, UsageError
 from transfuse.core.runs import Run
-from transfuse.weights.scanning import remembering, scan, second_opinion
+from transfuse.weights.scanning import child, remembering, scan, second_opinion
 from transfuse.weights.scanning.findings import Finding, Judgement, judgement_of, worst
 
 REJECTED = Finding(verdict="reject", rule="x", reason="It is bad.", where="a.pt!b", byte=3, advice="Leave it.")
@@ -119,7 +121,7 @@ def test_a_remembered_verdict_that_was_changed_is_not_believed(tmp_path: Path, m
     bad = dataclasses.replace(judgement(path, REJECTED), digest=remembering.digests.of_file(path))
     judged = remembering.remembered(lambda path: bad, strict=False)
     judged(path)
-    (stored,) = (remembering.cache_folder() / "scans").iterdir()
+    (stored,) = (remembering.cache_folder() / "scans").glob("*/*.json")
     document = json.loads(stored.read_text())
     stored.write_text(json.dumps({**document, "findings": []}))
     assert judged(path).verdict == "reject"
@@ -145,3 +147,23 @@ def test_a_second_opinion_names_what_it_holds_to_be_dangerous(tmp_path: Path) ->
     assert found.verdict == "reject" and "system" in found.reason
     path.write_bytes(b"}.")
     assert list(second_opinion.second_opinion(path)) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel of Linux")
+def test_the_child_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    code = "import os, sys\nfrom transfuse.weights.scanning import scan\njudge = scan.Judge(2**31, 30, False)\n"
+    code += "print(judge._running().pid, flush=True)\njudge.judge_file(__import__('pathlib').Path(sys.argv[1]))\n"
+    code += "os.kill(os.getpid(), 9)"
+    (tmp_path / "a.txt").write_text("text")
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a.txt")],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=child.environment(),
+    )
+    assert ended.returncode == -9
+    deadline = time.monotonic() + 20
+    while Path("/proc", ended.stdout.strip()).exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path("/proc", ended.stdout.strip()).exists()

@@ -5,6 +5,7 @@ each line of its output the judgement. `-P` keeps Python from importing what lie
 """
 
 import contextlib
+import ctypes
 import dataclasses
 import gc
 import json
@@ -17,6 +18,7 @@ from pathlib import Path
 from transfuse.weights.scanning.findings import Judgement
 from transfuse.weights.scanning.inspecting import judge_file
 
+_PR_SET_PDEATHSIG = 1
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -60,7 +62,9 @@ def _with_second_opinion(judgement: Judgement) -> Judgement:
 
 
 def limit(memory: int) -> None:
-    """Let this process have no more than so many bytes."""
+    """Let this process have no more than so many bytes, and end with the one that started it."""
+    with contextlib.suppress(OSError, AttributeError):  # Linux only; elsewhere an alarm ends it
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
     with contextlib.suppress(ImportError):  # not on Windows
         import resource
 

@@ -29,22 +29,24 @@ def remembered(judge_file: Callable[[Path], Judgement], strict: bool) -> Callabl
     def judged(path: Path) -> Judgement:
         if path.is_symlink() or not path.is_file() or path.stat().st_size < _WORTH:
             return judge_file(path)
-        place = _place(digests.of_file(path), path.suffix.lower(), strict)
-        known = _read(place)
-        if known is not None:
-            return dataclasses.replace(known, path=str(path), seconds=0.0)
+        shelf = _shelf(path, path.stat().st_size, strict)
+        if shelf.is_dir():  # a file of that size was judged: only now its digest is worth the time
+            known = _read(shelf / f"{digests.of_file(path)}.json")
+            if known is not None:
+                return dataclasses.replace(known, path=str(path), seconds=0.0)
         judgement = judge_file(path)
         limits = any(finding.rule == "limits" for finding in judgement.findings)
         if judgement.digest and judgement.kind not in _BESIDE and not limits:
-            _write(_place(judgement.digest, path.suffix.lower(), strict), judgement)
+            _write(_shelf(path, judgement.size, strict) / f"{judgement.digest}.json", judgement)
         return judgement
 
     return judged
 
 
-def _place(digest: str, suffix: str, strict: bool) -> Path:
-    identity = {"bytes": digest, "suffix": suffix, "strict": strict, "rules": rules()}
-    return cache_folder() / "scans" / f"{digests.of_value(identity)}.json"
+def _shelf(path: Path, size: int, strict: bool) -> Path:
+    """Where verdicts on files of this size and extension lie, by these rules."""
+    identity = {"size": size, "suffix": path.suffix.lower(), "strict": strict, "rules": rules()}
+    return cache_folder() / "scans" / digests.of_value(identity)
 
 
 @functools.cache

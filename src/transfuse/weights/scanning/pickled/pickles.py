@@ -69,7 +69,7 @@ def _question(machine: Machine) -> Finding:
         reason=f"It makes objects of {', '.join(names[:3])}{more}: opening it runs code of these libraries.",
         where=machine.where,
         byte=machine.asked[names[0]],
-        advice="Open it only if you trust where it comes from; tensors alone can be had as safetensors.",
+        advice="Open it only if you trust where it comes from; `transfuse convert` takes tensors without that.",
     )
 
 

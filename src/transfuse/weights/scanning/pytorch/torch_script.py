@@ -50,7 +50,7 @@ def torch_script(content: Content) -> Iterator[Finding]:
         verdict="ask",
         rule="torchscript",
         reason="It is a TorchScript program, which runs when it is loaded and when it is called.",
-        advice="Open it only if you trust where it comes from; its tensors alone can be had as safetensors.",
+        advice="Open it only if you trust where it comes from; or ask for its tensors as safetensors.",
     )
 
 
