@@ -19,6 +19,7 @@ from transfuse.weights.scanning.findings import Judgement
 from transfuse.weights.scanning.inspecting import judge_file
 
 _PR_SET_PDEATHSIG = 1
+_PARENT = "TRANSFUSE_PARENT"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -33,7 +34,7 @@ def environment() -> dict[str, str]:
     others = [
         place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place
     ]  # "" is the folder it is in
-    return {**os.environ, "PYTHONPATH": os.pathsep.join((package, *others))}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join((package, *others)), _PARENT: str(os.getpid())}
 
 
 def main(memory: int, seconds: int, strict: bool) -> None:
@@ -65,6 +66,8 @@ def limit(memory: int) -> None:
     """Let this process have no more than so many bytes, and end with the one that started it."""
     with contextlib.suppress(OSError, AttributeError):  # Linux only; elsewhere an alarm ends it
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if str(os.getppid()) != os.environ.get(_PARENT, str(os.getppid())):  # it has ended already
+        sys.exit(1)
     with contextlib.suppress(ImportError):  # not on Windows
         import resource
 
