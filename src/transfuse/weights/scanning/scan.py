@@ -76,7 +76,7 @@ class Judge:
         judgement = self._answer(path, allowed)
         if judgement is not None:
             return judgement
-        ended = self._end()
+        ended = self._end(patience=0.2)  # one that died is about to say how
         why = f"took more than {allowed} seconds" if ended is None else f"ended with {ended}, as without memory"
         finding = Finding(
             verdict="reject",
@@ -109,13 +109,13 @@ class Judge:
             )
         return self._process
 
-    def _end(self) -> int | None:
-        """End the child; its exit code, or None when it still ran."""
+    def _end(self, patience: float = 0.0) -> int | None:
+        """End the child; its exit code, or None when it still ran after so many seconds."""
         if self._process is None:
             return None
         process, self._process = self._process, None
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(0.2)  # one that died is about to say how
+            process.wait(patience)
         ended = process.returncode
         process.kill()
         process.communicate()
