@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from transfuse.core.errors import UsageError
+from transfuse.core.randomness import key
 from transfuse.core.tables import chosen
 from transfuse.tasks.images.augmenting import uniform
 
@@ -100,24 +101,40 @@ def noisy_fgsm(
 def withstood(
     network: nn.Module, x_Bchw: Tensor, y_B: Tensor, *, ball: Ball, keys_B: Sequence[int], steps: int = 20
 ) -> Tensor:
-    """Whether each picture is classified rightly as it is and at every point of PGD's way, bool (B,).
+    """Whether each picture is classified rightly as it is and at every point of PGD's ways, bool (B,).
 
-    Stronger than looking at the last point only, and cheaper: what is broken is followed no further.
+    Two ways of `steps` each, along cross-entropy and along the margin: neither loss is the stronger one everywhere.
+    Stronger than looking at the last points only, and cheaper: what is broken is followed no further.
     """
     with still(network):
         right_B = network(x_Bchw).argmax(1) == y_B
         left = torch.nonzero(right_B)[:, 0]
-        found_Bchw = started(x_Bchw[left], ball, [keys_B[place] for place in left.tolist()])
-        for length in lengths(ball, steps if len(left) else 0):
-            gradient_Bchw, logits_BC = gradient(network, found_Bchw, y_B[left], cross_entropy)
-            kept = logits_BC.argmax(1) == y_B[left]
-            left, found_Bchw, gradient_Bchw = left[kept], found_Bchw[kept], gradient_Bchw[kept]
-            if not len(left):
-                break
-            found_Bchw = moved(found_Bchw, x_Bchw[left], gradient_Bchw, ball, length)
-        if len(left):
-            left = left[network(found_Bchw).argmax(1) == y_B[left]]
+        for loss in (cross_entropy, margin) if steps else ():
+            keys = [key(keys_B[place], loss.__name__) for place in left.tolist()]
+            left = left[_kept(network, x_Bchw[left], y_B[left], loss, ball=ball, keys_B=keys, steps=steps)]
     return torch.zeros_like(right_B).index_fill_(0, left, True)
+
+
+def _kept(
+    network: nn.Module, x_Bchw: Tensor, y_B: Tensor, loss: Loss, *, ball: Ball, keys_B: Sequence[int], steps: int
+) -> Tensor:
+    """Places of the pictures that are right at every point of one way."""
+    left, found_Bchw = torch.arange(len(y_B), device=y_B.device), started(x_Bchw, ball, keys_B)
+    for length in (*lengths(ball, steps), 0.0):
+        if not len(left):
+            break
+        gradient_Bchw, logits_BC = gradient(network, found_Bchw, y_B[left], loss)
+        kept = logits_BC.argmax(1) == y_B[left]
+        left, found_Bchw, gradient_Bchw = left[kept], found_Bchw[kept], gradient_Bchw[kept]
+        found_Bchw = moved(found_Bchw, x_Bchw[left], gradient_Bchw, ball, length)
+    return left
+
+
+def margin(logits_BC: Tensor, y_B: Tensor) -> Tensor:
+    """How far the strongest other class is above the right one (Carlini and Wagner, arXiv 1608.04644)."""
+    logits_BC = logits_BC.double()
+    others_BC = logits_BC.scatter(1, y_B[:, None], -torch.inf)
+    return others_BC.amax(1) - logits_BC.gather(1, y_B[:, None])[:, 0]
 
 
 def gradient(network: nn.Module, x_Bchw: Tensor, y_B: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
