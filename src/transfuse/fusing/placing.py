@@ -47,10 +47,11 @@ def workplace(folder: Path) -> Path:
 def alone(folder: Path) -> Iterator[None]:
     """Only one run writes into a folder."""
     lock = FileLock(f"{workplace(folder)}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UsageError(f"Another run is writing '{folder}'. Wait for it, or choose another folder.") from None
+    with atomic.explained(folder):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UsageError(f"Another run is writing '{folder}'. Wait for it, or choose another folder.") from None
     try:
         yield
     finally:
