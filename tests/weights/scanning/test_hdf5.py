@@ -3,6 +3,7 @@
 import json
 import pickle
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -83,3 +84,11 @@ def test_a_heap_whose_sizes_lie_is_refused_before_hdf5_loops_over_it(judged, mad
         first = int.from_bytes(data[start + 24 : start + 32], "little")
         struct.pack_into("<Q", data, start + 16 + 16 + -(-first // 8) * 8 + 8, size)
         assert judged("w.h5", bytes(data)).verdict == "reject"
+
+
+def test_without_its_reader_a_file_is_refused_and_the_reader_named(judged, made, monkeypatch) -> None:
+    good = made.hdf5()
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    (finding,) = judged("w.h5", good).findings
+    assert finding.verdict == "reject" and "h5py" in finding.reason + finding.advice
+    assert "pip install" in finding.advice
