@@ -231,3 +231,12 @@ def test_a_header_whose_length_begins_like_another_format_is_safetensors(tmp_pat
     save_file(tensors, tmp_path / "a.safetensors", metadata={"pad": "x" * (length - empty)})
     assert (tmp_path / "a.safetensors").read_bytes()[:2] == start
     assert torch.equal(open_tensors(tmp_path / "a.safetensors")["w"], tensors["w"])
+
+
+@pytest.mark.parametrize("tensor", [torch.eye(3).to_sparse(), torch.ones(3, device="meta")], ids=["sparse", "meta"])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_tensor_that_cannot_be_had_is_told_and_never_left_out(
+    tmp_path: Path, tensor: torch.Tensor, legacy: bool
+) -> None:
+    with pytest.raises(WeightsError, match="'b'|sparse"):
+        open_tensors(saved(tmp_path / "w.pt", {"a": torch.ones(2), "b": tensor}, legacy=legacy))

@@ -159,13 +159,15 @@ def _unwrapped(loaded: Any, path: Path) -> "dict[str, torch.Tensor]":
     """The mapping of tensors inside what a training script saved."""
     import torch
 
-    from transfuse.weights.reading.torch_zip import state_of
+    from transfuse.weights.reading.torch_zip import Unread, state_of
 
     for _ in range(3):
         loaded = state_of(loaded) or loaded
         if not isinstance(loaded, Mapping):
             break
-        tensors = {str(name): value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
+        tensors: dict[str, Any] = {
+            str(name): value for name, value in loaded.items() if isinstance(value, torch.Tensor | Unread)
+        }
         nests = [found for name in _NESTS if (found := _nested(loaded.get(name)))]
         if not nests:
             if tensors:
@@ -184,6 +186,9 @@ def _nested(value: Any) -> "Mapping[str, Any] | None":
 def _plain(name: str, tensor: "torch.Tensor", path: Path) -> "torch.Tensor":
     import torch
 
+    if not isinstance(tensor, torch.Tensor):
+        kind = type(tensor).__name__.removeprefix("_rebuild_").replace("_", " ")
+        raise WeightsError(f"'{path}': tensor '{name}' must be dense, but is a {kind}. Save it dense.")
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
         raise WeightsError(f"'{path}': tensor '{name}' must be dense, but is {tensor.layout}. Save it dense.")
     if tensor.numel() * tensor.element_size() > max(tensor.untyped_storage().nbytes(), 64):

@@ -69,6 +69,10 @@ class Inert:
         return id(self)
 
 
+class Unread(Inert):
+    """Stands for a tensor of a kind that is not read: sparse, quantised, without numbers, of a class of its own."""
+
+
 class _Unpickler(pickle.Unpickler):
     def __init__(self, stream: IO[bytes], storage: Callable[[str, torch.dtype, int], torch.Tensor]) -> None:
         super().__init__(stream)
@@ -82,7 +86,8 @@ class _Unpickler(pickle.Unpickler):
             return _STORAGES[name]
         if module == "torch" and name in _DTYPES:
             return _DTYPES[name]
-        return type(str(name), (Inert,), {})
+        rebuilt = module.partition(".")[0] == "torch" and name.startswith("_rebuild")
+        return type(str(name), (Unread if rebuilt else Inert,), {})
 
     def persistent_load(self, pid: Any) -> torch.Tensor:
         """The numbers of a storage, one-dimensional."""
@@ -175,21 +180,21 @@ _KNOWN: Mapping[tuple[str, str], Any] = {
 }
 
 
-def state_of(value: Any) -> dict[str, torch.Tensor] | None:
+def state_of(value: Any) -> dict[str, Any] | None:
     """The state dict of what was a `torch.nn.Module`, from its own state; None for anything else."""
     if isinstance(value, Inert) and isinstance(value.state, dict) and "_parameters" in value.state:
         return dict(_tensors_of(value, "", 0))
     return None
 
 
-def _tensors_of(module: Inert, prefix: str, depth: int) -> Iterator[tuple[str, torch.Tensor]]:
+def _tensors_of(module: Inert, prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
     if depth > _DEEPEST:
         raise WeightsError(f"Modules lie more than {_DEEPEST} deep in each other.")
     state = module.state if isinstance(module.state, dict) else {}
     silent = state.get("_non_persistent_buffers_set") or ()
     for kind in ("_parameters", "_buffers"):
         for name, value in (state.get(kind) or {}).items():
-            if isinstance(value, torch.Tensor) and name not in silent:
+            if isinstance(value, torch.Tensor | Unread) and name not in silent:
                 yield f"{prefix}{name}", value
     for name, child in (state.get("_modules") or {}).items():
         if isinstance(child, Inert):
