@@ -238,5 +238,5 @@ def test_a_header_whose_length_begins_like_another_format_is_safetensors(tmp_pat
 def test_a_tensor_that_cannot_be_had_is_told_and_never_left_out(
     tmp_path: Path, tensor: torch.Tensor, legacy: bool
 ) -> None:
-    with pytest.raises(WeightsError, match="'b'|sparse"):
+    with pytest.raises(WeightsError, match=r"'b'|sparse"):
         open_tensors(saved(tmp_path / "w.pt", {"a": torch.ones(2), "b": tensor}, legacy=legacy))
