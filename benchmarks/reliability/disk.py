@@ -128,7 +128,10 @@ def _row(title: str, artefact: str, before: Path, trials: Iterator[Trial]) -> di
         row["failed"] += ended.code != 0
         now = _bytes(here / artefact)
         kind = "old" if now == wanted else "new" if ended.code == 0 or now in _news else "partial"
-        row["partial" if torn(here / artefact) else kind] += 1
+        broken = torn(here / artefact)
+        if broken or kind == "partial":
+            print(f"  {title} (code {ended.code}), {broken}:", *ended.said.splitlines()[-3:], sep="\n    ", flush=True)
+        row["partial" if broken else kind] += 1
         row["strays"] += bool([p for p in here.rglob(".*") if p.suffix == ".part"])
         row["no words"] += ended.code != 0 and ("Error: " not in ended.said or "Traceback" in ended.said)
         row["wrong code"] += ended.code not in (0, 1)
