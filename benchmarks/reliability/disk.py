@@ -127,7 +127,8 @@ def _row(title: str, artefact: str, before: Path, trials: Iterator[Trial]) -> di
         row["trials"] += 1
         row["failed"] += ended.code != 0
         now = _bytes(here / artefact)
-        kind = "old" if now == wanted else "new" if ended.code == 0 or now in _news else "partial"
+        placed = ended.code == 0 or now in _news or "is in its place, whole" in ended.said  # but for its date
+        kind = "old" if now == wanted else "new" if placed else "partial"
         broken = torn(here / artefact)
         if broken or kind == "partial":
             print(f"  {title} (code {ended.code}), {broken}:", *ended.said.splitlines()[-3:], sep="\n    ", flush=True)
