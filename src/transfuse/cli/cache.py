@@ -16,15 +16,15 @@ from transfuse.core.places import cache_folder
 @click.option("--clear", is_flag=True, help="Remove everything that is cached. It is made again when needed.")
 @shared.as_format
 def command(clear: bool, form: str, quiet: bool) -> None:
-    """Show what is cached: features, words of texts and unfinished runs. Everything in it can be made again."""
+    """Show what is cached: features, words of texts, verdicts of scans, unfinished runs. All of it can be made again."""
     from transfuse.sources import cache
 
     removed = _cleared() if clear else 0
-    entries, runs, words = cache.entries(), _runs(), _words()
-    total = sum(entry.bytes for entry in entries) + sum(runs.values()) + sum(words.values())
+    entries, runs, words, verdicts = cache.entries(), _runs(), _words(), _verdicts()
+    total = sum(entry.bytes for entry in entries) + sum(sum(one.values()) for one in (runs, words, verdicts))
     folder = str(cache_folder())
     if form == "json":
-        counts = {"entries": len(entries), "vocabularies": len(words), "runs": len(runs)}
+        counts = {"entries": len(entries), "vocabularies": len(words), "runs": len(runs), "verdicts": len(verdicts)}
         document = {"folder": folder, **counts, "bytes": total}
         click.echo(json.dumps({**document, "removed_bytes": removed}))
         return
@@ -32,6 +32,7 @@ def command(clear: bool, form: str, quiet: bool) -> None:
         _counted(entries, "array", "of features"),
         _counted(words, "vocabulary"),
         _counted(runs, "unfinished run"),
+        _counted(verdicts, "verdict", "of scans"),
     )
     click.echo(f"{folder}: {', '.join(counted)}, {_size(total).strip()}")
     for entry in entries:
@@ -48,8 +49,8 @@ def _cleared() -> int:
     """Remove features, words and runs; the bytes that became free."""
     from transfuse.sources import cache
 
-    freed = cache.clear() + sum(_runs().values()) + sum(_words().values())
-    for folder in (shared.runs_folder(), cache.words_folder()):
+    freed = cache.clear() + sum(sum(one.values()) for one in (_runs(), _words(), _verdicts()))
+    for folder in (shared.runs_folder(), cache.words_folder(), cache_folder() / "scans"):
         shutil.rmtree(folder, ignore_errors=True)
     return freed
 
@@ -60,6 +61,11 @@ def _words() -> dict[str, int]:
 
     files = (path for path in cache.words_folder().glob("*") if path.is_file())
     return {path.stem: path.stat().st_size for path in sorted(files)}
+
+
+def _verdicts() -> dict[str, int]:
+    """Bytes of what `scan` remembers of each file that it judged."""
+    return {path.name: path.stat().st_size for path in (cache_folder() / "scans").glob("*/*.json")}
 
 
 def _counted(things: Sized, noun: str, rest: str = "") -> str:
