@@ -16,7 +16,7 @@ from transfuse.core.places import cache_folder
 @click.option("--clear", is_flag=True, help="Remove everything that is cached. It is made again when needed.")
 @shared.as_format
 def command(clear: bool, form: str, quiet: bool) -> None:
-    """Show what is cached: features, words of texts, verdicts of scans, unfinished runs. All of it can be made again."""
+    """Show what is cached: features, words of texts, verdicts of scans, unfinished runs. All can be made again."""
     from transfuse.sources import cache
 
     removed = _cleared() if clear else 0
