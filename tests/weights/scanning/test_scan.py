@@ -114,6 +114,20 @@ def test_verdicts_are_remembered_by_the_bytes(tmp_path: Path, monkeypatch: pytes
     assert len(asked) == 3
 
 
+@pytest.mark.parametrize("kind", ["onnx", "tensorflow-index", "unknown"])
+def test_what_depends_on_its_neighbours_is_judged_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(remembering, "_WORTH", 1)
+    (tmp_path / "m").write_bytes(b"same")
+    one = dataclasses.replace(judgement(tmp_path / "m"), kind=kind, digest=remembering.digests.of_file(tmp_path / "m"))
+    asked: list[Path] = []
+    judged = remembering.remembered(lambda path: (asked.append(path), one)[1], strict=False)
+    judged(tmp_path / "m")
+    judged(tmp_path / "m")
+    assert len(asked) == 2
+
+
 def test_a_remembered_verdict_that_was_changed_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remembering, "_WORTH", 1)
     path = tmp_path / "a.npy"

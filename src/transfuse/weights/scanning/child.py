@@ -31,9 +31,8 @@ def command(module: str, *arguments: object) -> list[str]:
 def environment() -> dict[str, str]:
     """The child's environment: it finds this very package, whatever folder it runs in."""
     package = str(Path(__file__).parents[3])
-    others = [
-        place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place
-    ]  # "" is the folder it is in
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    others = [place for place in given if place]  # an empty one would be the folder that it runs in
     return {**os.environ, "PYTHONPATH": os.pathsep.join((package, *others)), _PARENT: str(os.getpid())}
 
 

@@ -17,7 +17,7 @@ from transfuse.core.errors import StorageError
 from transfuse.core.places import cache_folder
 from transfuse.weights.scanning.findings import Judgement, judgement_of
 
-_BESIDE = {"onnx", "text", "savedmodel", "unknown", "unreadable"}
+_BESIDE = {"onnx", "tensorflow-index", "savedmodel", "text", "unknown", "unreadable"}
 """Kinds whose verdict depends on what lies beside the file, or that cost nothing."""
 _WORTH = 2**20
 """Bytes from which on remembering is quicker than judging."""
